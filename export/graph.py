@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
+import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = np.ndarray
@@ -49,8 +50,7 @@ class Graph:
         for value in self._model.graph.input:
             if value.type.tensor_type.HasField("shape"):
                 shapes[value.name] = tuple(
-                    dim.dim_param
-                    or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
+                    dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
                     for i, dim in enumerate(value.type.tensor_type.shape.dim)
                 )
         return shapes
@@ -108,9 +108,7 @@ class Graph:
     ) -> list[str]:
         """Append a node with fresh outputs named after `stem` and return their names."""
         names = [self.fresh(stem if i == 0 else f"{stem}_{i}") for i in range(outputs)]
-        node = helper.make_node(
-            op_type, list(inputs), names, names[0], domain=domain, **(attributes or {})
-        )
+        node = helper.make_node(op_type, list(inputs), names, names[0], domain=domain, **(attributes or {}))
         self.nodes.append(node)
         return names
 

@@ -14,13 +14,7 @@ from .graph import Array, Graph, int_attribute, is_op
 from .shapes import BROADCAST, UNARY, Dim, Shape, Shapes, broadcast_dims, infer_shapes
 
 _MAX_FOLDED_ELEMENTS = 1 << 20
-_NEVER_FOLDED = (
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Dropout",
-)
+_NEVER_FOLDED = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Dropout")
 
 
 def optimize(model: ModelProto) -> ModelProto:
@@ -188,12 +182,7 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
             factors -= {"x"}
         elif graph.scalar(other) == 0.5:
             factors -= {"half"}
-        elif (
-            halved is not None
-            and is_op(halved, "Mul")
-            and halved.input[0] == x
-            and graph.scalar(halved.input[1]) == 0.5
-        ):
+        elif halved is not None and is_op(halved, "Mul") and halved.input[0] == x and graph.scalar(halved.input[1]) == 0.5:
             factors -= {"x", "half"}
         else:
             return None
@@ -221,9 +210,7 @@ def _fold_scales(graph: Graph) -> None:
         graph.reindex()
 
 
-def _linear_path(
-    graph: Graph, value: str, consumer: NodeProto
-) -> list[tuple[NodeProto, int]] | None:
+def _linear_path(graph: Graph, value: str, consumer: NodeProto) -> list[tuple[NodeProto, int]] | None:
     """Weights and biases that a factor on `value` can move into: (node, input index) each."""
     found: list[tuple[NodeProto, int]] = []
     while True:

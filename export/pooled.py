@@ -63,9 +63,7 @@ def compute_pooled_position_only(model: ModelProto) -> tuple[ModelProto, PooledR
     """
     graph = Graph(model)
     if graph.has_subgraphs:
-        return model, PooledReport(
-            applied=False, reason="the graph holds subgraphs (If, Loop or Scan)"
-        )
+        return model, PooledReport(applied=False, reason="the graph holds subgraphs (If, Loop or Scan)")
     graph.prune()
     shapes = infer_shapes(graph)
     picks = _find_picks(graph, shapes)
@@ -82,8 +80,7 @@ def compute_pooled_position_only(model: ModelProto) -> tuple[ModelProto, PooledR
     left = sum(after.get(name, 0) for name in names)
     if left >= spent:
         return model, PooledReport(
-            applied=False,
-            reason="no matrix product before the pooled position could be proven position-wise",
+            applied=False, reason="no matrix product before the pooled position could be proven position-wise"
         )
     report = PooledReport(
         applied=True,
@@ -211,10 +208,7 @@ class _Mover:
     def _slice(self, name: str, cut: _Cut) -> str:
         stop = np.iinfo(np.int64).max if cut.index == -1 else cut.index + 1
         fields = [("start", cut.index), ("stop", stop), ("axis", cut.axis)]
-        inputs = [
-            self._graph.add_constant(f"{name}/pooled_{f}", np.array([v], np.int64))
-            for f, v in fields
-        ]
+        inputs = [self._graph.add_constant(f"{name}/pooled_{f}", np.array([v], np.int64)) for f, v in fields]
         return self._graph.add_node("Slice", [name, *inputs], f"{name}/pooled")[0]
 
     def _shorten_picks(self) -> None:
@@ -309,11 +303,7 @@ def _factors(dims: Shape) -> tuple[int, list[str]]:
 def _concat(node: NodeProto, output: Shape, inputs: list[Shape], axis: int) -> _Axes:
     if axis == int_attribute(node, "axis", 0) % len(output):
         return None
-    return (
-        [(i, axis) for i in range(len(inputs))]
-        if all(s[axis] == output[axis] for s in inputs)
-        else None
-    )
+    return [(i, axis) for i in range(len(inputs))] if all(s[axis] == output[axis] for s in inputs) else None
 
 
 def _gather(node: NodeProto, output: Shape, inputs: list[Shape], axis: int) -> _Axes:
@@ -340,8 +330,7 @@ def _unsqueeze(node: NodeProto, output: Shape, inputs: list[Shape], axis: int) -
     fits = [
         own
         for own, dim in enumerate(data)
-        if dim == output[axis]
-        and [d for d in data[:own] if d != 1] == [d for d in output[:axis] if d != 1]
+        if dim == output[axis] and [d for d in data[:own] if d != 1] == [d for d in output[:axis] if d != 1]
     ]
     return [(0, fits[0])] if len(fits) == 1 else None
 

@@ -109,9 +109,7 @@ def _quantize_tables(graph: Graph) -> None:
         rows = graph.add_constant(f"{name}/int8", values)
         scales = graph.add_constant(f"{name}/scale", scale[:, np.newaxis])
         (row,) = graph.add_node("Gather", [rows, ids], f"{result}/int8")
-        (as_float,) = graph.add_node(
-            "Cast", [row], f"{result}/float", attributes={"to": TensorProto.FLOAT}
-        )
+        (as_float,) = graph.add_node("Cast", [row], f"{result}/float", attributes={"to": TensorProto.FLOAT})
         (row_scale,) = graph.add_node("Gather", [scales, ids], f"{result}/row_scale")
         (scaled,) = graph.add_node("Mul", [as_float, row_scale], f"{result}/scaled")
         graph.remove([node])

@@ -22,63 +22,13 @@ Shape = tuple[Dim, ...]
 _MAX_TRACKED_ELEMENTS = 16
 
 UNARY = frozenset(
-    [
-        "Abs",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Cos",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "IsNaN",
-        "LeakyRelu",
-        "Log",
-        "Mish",
-        "Neg",
-        "Not",
-        "QuickGelu",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Selu",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Tanh",
-        "Trilu",
-    ]
+    "Abs Cast Ceil Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsNaN LeakyRelu "
+    "Log Mish Neg Not QuickGelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt "
+    "Tanh Trilu".split()
 )
 BROADCAST = frozenset(
-    [
-        "Add",
-        "And",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "PRelu",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    ]
+    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu Pow Sub "
+    "Sum Where Xor".split()
 )
 
 
@@ -278,15 +228,11 @@ class _Inference:
         if int_attribute(node, "allowzero", 0) == 0:
             if data is None and 0 in target:
                 return []
-            target = tuple(
-                data[i] if d == 0 and data is not None else d for i, d in enumerate(target)
-            )
+            target = tuple(data[i] if d == 0 and data is not None else d for i, d in enumerate(target))
         if -1 in target:
             rest = [d for d in target if d != -1]
             free = divide_dims(data, rest) if data is not None else None
-            target = tuple(
-                d if d != -1 else free if free is not None else self._new_dim() for d in target
-            )
+            target = tuple(d if d != -1 else free if free is not None else self._new_dim() for d in target)
         return [target]
 
     def _expand(self, node: NodeProto) -> list[Shape | None]:
@@ -320,9 +266,7 @@ class _Inference:
         if sizes is None:
             whole = data[axis]
             even = isinstance(whole, int) and whole % count == 0
-            sizes = (
-                (whole // count,) * count if even else tuple(self._new_dim() for _ in node.output)
-            )  # type: ignore[operator]
+            sizes = (whole // count,) * count if even else tuple(self._new_dim() for _ in node.output)  # type: ignore[operator]
         return [(*data[:axis], size, *data[axis + 1 :]) for size in sizes]
 
     def _shape(self, node: NodeProto) -> list[Shape | None]:
@@ -420,11 +364,7 @@ def _where_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
     condition, yes, no = inputs
     width = max(len(x) for x in inputs)
     rows = zip(*(x * width if len(x) == 1 else x for x in (condition, yes, no)), strict=True)
-    return (
-        tuple(y if c else n for c, y, n in rows)
-        if all(isinstance(c, int) for c in condition)
-        else None
-    )
+    return tuple(y if c else n for c, y, n in rows) if all(isinstance(c, int) for c in condition) else None
 
 
 def _equal_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
@@ -450,9 +390,7 @@ def _constant_of_shape_value(node: NodeProto, inputs: list[Shape]) -> Shape | No
     return (int(array.reshape(())),) * count if array.dtype == np.int64 else None
 
 
-def _arithmetic(
-    function: Callable[[int, int], int],
-) -> Callable[[NodeProto, list[Shape]], Shape | None]:
+def _arithmetic(function: Callable[[int, int], int]) -> Callable[[NodeProto, list[Shape]], Shape | None]:
     def rule(node: NodeProto, inputs: list[Shape]) -> Shape | None:
         a, b = inputs
         width = max(len(a), len(b))
@@ -520,8 +458,8 @@ _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {
     "LayerNormalization": _Inference._same,
     "DynamicQuantizeLinear": _Inference._dynamic_quantize,
     "CumSum": _Inference._same,
-    **dict.fromkeys(
-        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd"),
-        _Inference._reduce,
-    ),
+    **{
+        op: _Inference._reduce
+        for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd")
+    },
 }
