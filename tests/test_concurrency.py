@@ -29,15 +29,17 @@ def test_many_threads_share_one_reranker(tiny_bundle):
 
 
 def test_a_pickled_reranker_loads_again_with_its_choices(tiny_bundle):
-    with Reranker(tiny_bundle, precision="fp32", threads=3, max_length=20) as reranker:
-        with pickle.loads(pickle.dumps(reranker)) as other:
-            assert repr(other) == repr(reranker)
-            assert other.rerank("w9", DOCUMENTS).results == reranker.rerank("w9", DOCUMENTS).results
+    with (
+        Reranker(tiny_bundle, precision="fp32", threads=3, max_length=20) as reranker,
+        pickle.loads(pickle.dumps(reranker)) as other,
+    ):
+        assert repr(other) == repr(reranker)
+        assert other.rerank("w9", DOCUMENTS).results == reranker.rerank("w9", DOCUMENTS).results
 
 
 @pytest.mark.parametrize("parallelism", [None, "true", "false"])
 def test_a_forked_child_can_rerank(parallelism):
-    """With the bundled model, in processes of their own: a fork of pytest would copy its threads."""
+    """With the bundled model, in a process of its own: pytest has threads already."""
     program = """
         import os
         from fastrerank import Reranker
@@ -67,10 +69,11 @@ def test_a_forked_child_can_rerank(parallelism):
 
 
 def test_spawned_processes_take_a_reranker_as_an_argument(tiny_bundle):
-    with Reranker(tiny_bundle, threads=1) as reranker:
-        with multiprocessing.get_context("spawn").Pool(1) as pool:
-            (logits,) = pool.starmap(reranker.score, [([("w9", "w8"), ("w9", "w90")],)])
-        assert logits.tolist() == reranker.score([("w9", "w8"), ("w9", "w90")]).tolist()
+    pairs = [("w9", "w8"), ("w9", "w90")]
+    spawn = multiprocessing.get_context("spawn")
+    with Reranker(tiny_bundle, threads=1) as reranker, spawn.Pool(1) as pool:
+        (logits,) = pool.starmap(reranker.score, [(pairs,)])
+        assert logits.tolist() == reranker.score(pairs).tolist()
 
 
 def test_ctrl_c_stops_a_long_call():
