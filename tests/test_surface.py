@@ -72,5 +72,9 @@ def test_the_readme_code_runs(number, monkeypatch, tmp_path):
     exec(compile(code, f"README block {number}", "exec"), {"__name__": "readme"})
 
 
-def test_the_readme_has_code():
-    assert readme_blocks()
+def test_the_first_example_prints_what_the_readme_says(capsys):
+    first = readme_blocks()[0]
+    text = (ROOT / "README.md").read_text()
+    printed = re.search(r"```\n(.*?)```", text[text.index(first) + len(first) + 3 :], re.DOTALL)[1]
+    exec(compile(first, "README block 0", "exec"), {"__name__": "readme"})
+    assert capsys.readouterr().out == printed
