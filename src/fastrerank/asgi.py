@@ -75,7 +75,7 @@ def _has_key(request: Request, key: bytes) -> bool:
     given = [bearer.strip()] if scheme.lower() == "bearer" else []
     given += [request.headers.get(name, "") for name in ("x-portkey-api-key", "api-key")]
     # Every one is compared, in a time that does not tell how much of it is right.
-    return any([hmac.compare_digest(each.encode(), key) for each in given])  # noqa: C419
+    return any([hmac.compare_digest(each.encode("latin-1"), key) for each in given])  # noqa: C419
 
 
 async def _read(request: Request, limit: int) -> bytes | None:

@@ -1,4 +1,4 @@
-"""Whatever JSON comes in, a valid answer or a valid error goes out, and the right one of the two."""
+"""Whatever JSON comes in, a valid answer or a valid error goes out."""
 
 from __future__ import annotations
 
@@ -57,9 +57,7 @@ LIKELY: dict[str, st.SearchStrategy[Any]] = {
 
 
 def requests(api: str) -> st.SearchStrategy[Any]:
-    fields = {
-        name: LIKELY.get(name, st.booleans()) | st.none() | JSON for name in APIS[api].fields
-    }
+    fields = {name: LIKELY.get(name, st.booleans()) | st.none() | JSON for name in APIS[api].fields}
     likely = {name: LIKELY.get(name, st.booleans()) for name in APIS[api].fields}
     required = [name for name, field in APIS[api].fields.items() if field.required]
     good = st.fixed_dictionaries(

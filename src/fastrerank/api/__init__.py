@@ -66,7 +66,7 @@ def handle(reranker: Reranker, api: str, request: Mapping[str, Any]) -> tuple[in
 def respond(api: Api, find: Callable[[str | None], Reranker], request: object) -> tuple[int, Json]:
     """Return the status and the body that answer a request with the model that `find` returns.
 
-    `find` gets the name that the request gives (None where the API has none); it may raise RefusedError.
+    `find` gets the name in the request (None where the API has none) and may raise RefusedError.
     """
     try:
         fields = api.read(request)

@@ -1,7 +1,7 @@
 """Checks for the fields of a request, and the fault that a failed one raises.
 
-A check takes a value and its path and returns the value to use; it raises RefusedError. An explicit null
-is a field left out: clients send `"top_n": null` for a default.
+A check takes a value and its path and returns the value to use; it raises RefusedError. A null is a
+field left out: clients send `"top_n": null` for a default.
 """
 
 from __future__ import annotations

@@ -8,6 +8,7 @@ from .fields import (
     Json,
     Problem,
     RefusedError,
+    compact,
     count,
     flag,
     json_object,
@@ -17,24 +18,31 @@ from .fields import (
     text,
 )
 from .portkey import parameters
-from .shapes import as_object, by_fields, results, search_units
+from .shapes import as_object, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:
     from ..reranker import Reranker
 
 
-def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
-    documents, fields = request["documents"], request["rank_fields"]
+def _chosen(documents: list[dict[str, Any]], fields: list[str]) -> dict[str, Any]:
+    """Return the arguments of `rerank`: one field is ranked by its value alone, several by name."""
     for i, document in enumerate(documents):
         for name in fields:
             if document.get(name) is None:
-                raise RefusedError(
-                    "missing", ("documents", i, name), "is in rank_fields, so is required"
-                )
+                message = "is required, being in rank_fields"
+                raise RefusedError("missing", ("documents", i, name), message)
+    if len(fields) > 1:
+        return {"documents": documents, "rank_fields": fields}
+    values = [document[fields[0]] for document in documents]
+    return {"documents": [each if isinstance(each, str) else compact(each) for each in values]}
+
+
+def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
+    documents = request["documents"]
     response = reranker.rerank(
         request["query"],
-        **by_fields(documents, fields),
+        **_chosen(documents, request["rank_fields"]),
         top_n=request["top_n"],
         truncate=(request["parameters"].get("truncate") or "END").lower(),
     )
