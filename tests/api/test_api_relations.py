@@ -14,7 +14,23 @@ from fastrerank import Reranker
 
 FIVE = ["together", "generic", "portkey", "contextual", "cohere"]
 WORDS = st.sampled_from(
-    ["llama", "panda", "peru", "china", "camel", "bear", "größer", "東京", "lives", "in", "the", "of", "a", "near", "animals"]
+    [
+        "llama",
+        "panda",
+        "peru",
+        "china",
+        "camel",
+        "bear",
+        "größer",
+        "東京",
+        "lives",
+        "in",
+        "the",
+        "of",
+        "a",
+        "near",
+        "animals",
+    ]
 )
 TEXTS = st.lists(WORDS, max_size=14).map(" ".join) | st.sampled_from(["", "  ", "\ud800", "a\0b"])
 QUERIES = st.lists(WORDS, min_size=1, max_size=5).map(" ".join)
