@@ -237,7 +237,7 @@ class Reranker:
         logits: NDArray[np.float32],
         part: slice,
     ) -> RerankResponse:
-        request, documents = prepared.request, prepared.request.documents
+        request = prepared.request
         scores = self._relevance(logits[part])
         results = [
             RerankResult(

@@ -44,11 +44,11 @@ class Workers:
             for item in items:
                 if len(pending) >= IN_FLIGHT_PER_THREAD * self.threads:
                     pending.popleft().result()
-                pending.append(pool.submit(function, item))
+                pending.append(_submitted(pool, function, item))
             while pending:
                 pending.popleft().result()
         except CancelledError as error:
-            raise ClosedError("the reranker was closed while it was scoring") from error
+            raise ClosedError(_CLOSED_MEANWHILE) from error
         finally:
             for future in pending:
                 future.cancel()
@@ -68,6 +68,16 @@ class Workers:
             if self._pool is not None:
                 self._pool.shutdown(cancel_futures=True)
                 self._pool = None
+
+
+_CLOSED_MEANWHILE = "the reranker was closed while it was scoring"
+
+
+def _submitted(pool: ThreadPoolExecutor, function: Callable[[T], None], item: T) -> Future[None]:
+    try:
+        return pool.submit(function, item)
+    except RuntimeError as error:  # the pool was shut down by another thread
+        raise ClosedError(_CLOSED_MEANWHILE) from error
 
 
 # A forked child inherits the pool object but not its threads, and possibly a locked lock.

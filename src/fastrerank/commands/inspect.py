@@ -37,7 +37,8 @@ def run(arguments: argparse.Namespace) -> int:
             print(
                 f"  against the original over {parity.pairs} pairs: logits differ by"
                 f" {parity.max_logit_difference:.2g} at most, {parity.mean_logit_difference:.2g} on"
-                f" average; Spearman {parity.spearman:.4f}, top-10 overlap {parity.top10_overlap:.3f}"
+                f" average; Spearman {parity.spearman:.4f},"
+                f" top-10 overlap {parity.top10_overlap:.3f}"
             )
             if not parity.within_thresholds:
                 print(

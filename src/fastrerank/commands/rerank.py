@@ -73,10 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _documents(file: str | None) -> Iterator[Document]:
-    if file is None:
-        content = sys.stdin.buffer.read()
-    else:
-        content = Path(file).read_bytes()
+    content = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
     try:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:

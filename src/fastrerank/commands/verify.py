@@ -35,7 +35,8 @@ def run(arguments: argparse.Namespace) -> int:
     if manifest.golden is None:
         print("no golden pairs in the manifest: scores were not checked")
         return 0
-    return 0 if all([_scores_match(bundle, p, manifest.golden) for p in manifest.precisions]) else 1
+    matches = [_scores_match(bundle, p, manifest.golden) for p in manifest.precisions]
+    return 0 if all(matches) else 1
 
 
 def _scores_match(bundle: Bundle, precision: str, golden: Golden) -> bool:
