@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from fastrerank import InvalidRequestError, MissingExtraError, Reranker
 from fastrerank.bundle import open_bundle
+from fastrerank.cli import main
 from fastrerank.plan import Plan, choose, plans
 from fastrerank.plan_store import plan_path, store_plans, stored_plans
 from fastrerank.processor import Processor, this_processor
+from fastrerank.tuning import tune
 
 PLAIN = Processor(name="plain", flags=frozenset({"avx2"}))
 BF16 = Processor(name="bf16", flags=frozenset({"avx512_bf16"}))
@@ -157,3 +159,26 @@ def test_the_processor_is_read_from_its_first_core(tmp_path):
     cpuinfo.write_text("model name\t: Fast\nflags\t\t: fpu amx_bf16\n\nmodel name\t: Slow\n")
     assert this_processor(cpuinfo) == Processor(name="Fast", flags=frozenset({"fpu", "amx_bf16"}))
     assert this_processor(tmp_path / "none").flags == frozenset()
+
+
+def test_tune_keeps_a_plan_that_is_then_used(tiny_bundle, capsys):
+    assert main(["tune", str(tiny_bundle)]) == 0
+    captured = capsys.readouterr()
+    assert "documents/s" in captured.out
+    assert "comparing" in captured.err
+    model = open_bundle(tiny_bundle).manifest
+    kept = stored_plans(model)
+    assert {plan.runtime for plan in kept} <= {plan.runtime for plan in plans(model)}
+    assert len(kept) == len({(plan.runtime, plan.precision) for plan in kept}) > 0
+    with Reranker(tiny_bundle) as reranker:
+        assert "tune" in reranker.runtime_reason
+        assert (reranker.runtime, reranker.precision) == (kept[0].runtime, kept[0].precision)
+
+
+def test_tune_does_not_trade_exactness_for_speed(tiny_bundle):
+    whole = open_bundle(tiny_bundle)
+    exact = {"fp32": whole.manifest.precisions["fp32"]}
+    bundle = dataclasses.replace(
+        whole, manifest=dataclasses.replace(whole.manifest, precisions=exact)
+    )
+    assert {entry.plan.precision for entry in tune(bundle, lambda _: None, seconds=1)} == {"fp32"}

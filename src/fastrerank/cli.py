@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import export, inspect, rerank, verify
+from .commands import export, inspect, rerank, tune, verify
 from .errors import FastRerankError, InvalidRequestError
 
-_COMMANDS = (rerank, export, verify, inspect)
+_COMMANDS = (rerank, export, verify, inspect, tune)
 
 FAILURE, USAGE = 1, 2
 
