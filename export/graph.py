@@ -113,11 +113,22 @@ class Graph:
         return names
 
     def replace_uses(self, old: str, new: str) -> None:
-        """Make every consumer of `old` read `new`; `old` must not be a graph output."""
+        """Make every consumer of `old` read `new`."""
         for node in self.nodes:
             for i, name in enumerate(node.input):
                 if name == old:
                     node.input[i] = new
+
+    def replace(self, node: NodeProto, value: str) -> None:
+        """Make the consumers of a node's first result read `value`, and remove the node.
+
+        Where the result is a graph output, `value` is copied to it.
+        """
+        result = node.output[0]
+        self.remove([node])
+        self.replace_uses(result, value)
+        if result in self.outputs:
+            self.nodes.append(helper.make_node("Identity", [value], [result], f"{result}/copy"))
 
     def remove(self, nodes: Iterable[NodeProto]) -> None:
         """Take nodes out of the graph."""
