@@ -18,6 +18,7 @@ from onnx import ModelProto, NodeProto
 
 from .graph import Array, Graph, int_attribute, is_op
 from .shapes import BROADCAST, UNARY, Dim, Shape, Shapes, infer_shapes, permutation
+from .single_query import apply_projections_to_query
 from .work import count_macs
 
 _COUNTED_TOKENS = 128
@@ -25,10 +26,11 @@ _COUNTED_TOKENS = 128
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PooledReport:
-    """What the pass did; multiply-accumulates are for one pair of 128 tokens.
+    """What the pass did, and why.
 
-    `macs_before` and `macs_after` are those of the nodes that now run on the pooled position
-    only, `model_macs_before` those of the whole graph.
+    `nodes_moved` counts the nodes that now run on one position, `position` is that position (0,
+    or -1 for the last). `macs_before` and `macs_after` are the multiply-accumulates of the whole
+    graph for one pair of 128 tokens.
     """
 
     applied: bool
@@ -37,7 +39,6 @@ class PooledReport:
     nodes_moved: int = 0
     macs_before: int = 0
     macs_after: int = 0
-    model_macs_before: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,23 +74,20 @@ def compute_pooled_position_only(model: ModelProto) -> tuple[ModelProto, PooledR
         return model, PooledReport(applied=False, reason="several positions are picked")
     before = count_macs(graph, tokens=_COUNTED_TOKENS)
     moved = _Mover(graph, shapes, picks).move()
-    names = [node.output[0] for node in moved]
     graph.prune()
+    rewritten = apply_projections_to_query(graph)
     after = count_macs(graph, tokens=_COUNTED_TOKENS)
-    spent = sum(before.get(name, 0) for name in names)
-    left = sum(after.get(name, 0) for name in names)
-    if left >= spent:
-        return model, PooledReport(
-            applied=False, reason="no matrix product before the pooled position could be proven position-wise"
-        )
+    if sum(after.values()) >= sum(before.values()):
+        reason = "no matrix product before the pooled position is proven to work by position"
+        return model, PooledReport(applied=False, reason=reason)
+    queries = ", one attention without keys and values" if rewritten else ""
     report = PooledReport(
         applied=True,
-        reason=f"{len(names)} nodes run on one position",
+        reason=f"{len(moved)} nodes run on one position{queries}",
         position=picks[0].cut.index,
-        nodes_moved=len(names),
-        macs_before=spent,
-        macs_after=left,
-        model_macs_before=sum(before.values()),
+        nodes_moved=len(moved),
+        macs_before=sum(before.values()),
+        macs_after=sum(after.values()),
     )
     return graph.to_model(), report
 
@@ -155,7 +153,6 @@ class _Mover:
                 if operands is not None:
                     self._cut_node(node, cut, operands)
         self._insert_slices()
-        self._shorten_picks()
         return self._moved
 
     def _want(self, node: NodeProto, index: int, cut: _Cut) -> None:
@@ -199,8 +196,8 @@ class _Mover:
     def _insert_slices(self) -> None:
         for name, cuts in self._cuts.items():
             for cut, uses in cuts.items():
-                if [node.output[0] in self._picks for node, _ in uses] == [True] * len(uses):
-                    continue  # the pick itself takes the position from here
+                if all(node.output[0] in self._picks for node, _ in uses):
+                    continue  # nothing moved: the pick itself takes the position from here
                 short = self._slice(name, cut)
                 for node, index in uses:
                     node.input[index] = short
@@ -210,10 +207,6 @@ class _Mover:
         fields = [("start", cut.index), ("stop", stop), ("axis", cut.axis)]
         inputs = [self._graph.add_constant(f"{name}/pooled_{f}", np.array([v], np.int64)) for f, v in fields]
         return self._graph.add_node("Slice", [name, *inputs], f"{name}/pooled")[0]
-
-    def _shorten_picks(self) -> None:
-        """Read index 0 where the picked axis has length one now; -1 stays right."""
-        # Position 0 and -1 of a single position are the same, so the nodes stay as they are.
 
 
 def _reshape_target(data: Shape, result: Shape, axis: int) -> Array:
