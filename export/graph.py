@@ -96,6 +96,11 @@ class Graph:
         self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
+    def set_constant(self, name: str, array: Array) -> None:
+        """Give `name` a constant value in place of its producer, which must be removed."""
+        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._arrays.pop(name, None)
+
     def add_node(
         self,
         op_type: str,

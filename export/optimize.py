@@ -7,15 +7,11 @@ leaves alone what it does not recognise.
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import ModelProto, NodeProto
 
+from .folding import fold_constants
 from .graph import Array, Graph, int_attribute, is_op
 from .shapes import BROADCAST, UNARY, Dim, Shape, Shapes, broadcast_dims, infer_shapes
-
-_MAX_FOLDED_ELEMENTS = 1 << 20
-_NEVER_FOLDED = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Dropout")
-
 
 def optimize(model: ModelProto) -> ModelProto:
     """Return the same function as a simpler graph: constants folded, shapes fixed, Gelu fused."""
@@ -33,46 +29,6 @@ def optimize(model: ModelProto) -> ModelProto:
     return graph.to_model()
 
 
-def fold_constants(graph: Graph) -> None:
-    """Compute once what depends on constants alone."""
-    for node in graph.sorted_nodes():
-        arrays = [graph.constant(name) if name else None for name in node.input]
-        if (
-            not node.input
-            or node.domain not in ("", "ai.onnx")
-            or node.op_type in _NEVER_FOLDED
-            or any(a is None and name for a, name in zip(arrays, node.input, strict=True))
-            or sum(a.size for a in arrays if a is not None) > _MAX_FOLDED_ELEMENTS
-        ):
-            continue
-        results = _evaluate(graph, node, arrays)
-        if any(r.size > _MAX_FOLDED_ELEMENTS for r in results):
-            continue
-        graph.remove([node])
-        for name, result in zip(node.output, results, strict=True):
-            _set_constant(graph, name, result)
-    graph.reindex()
-
-
-def _evaluate(graph: Graph, node: NodeProto, arrays: list[Array | None]) -> list[Array]:
-    inputs = {n: a for n, a in zip(node.input, arrays, strict=True) if a is not None}
-    infos = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in inputs.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
-    model = helper.make_model(
-        helper.make_graph([node], "node", infos, outputs),
-        opset_imports=[helper.make_opsetid("", graph.opset)],
-    )
-    return [np.asarray(r) for r in ReferenceEvaluator(model).run(None, inputs)]
-
-
-def _set_constant(graph: Graph, name: str, array: Array) -> None:
-    """Give a value that was computed a constant instead, under its old name."""
-    graph.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
-
-
 def _fix_shapes(graph: Graph) -> None:
     """Replace computed shapes by constants where the dimensions are known or can be copied."""
     shapes = infer_shapes(graph)
@@ -86,7 +42,7 @@ def _fix_shapes(graph: Graph) -> None:
         known = value is not None and shape is not None and all(isinstance(d, int) for d in value)
         if known and node.op_type != "Equal":
             graph.remove([node])
-            _set_constant(graph, node.output[0], np.array(value, np.int64).reshape(shape))  # type: ignore[arg-type]
+            graph.set_constant(node.output[0], np.array(value, np.int64).reshape(shape))  # type: ignore[arg-type]
     graph.prune()
 
 
@@ -254,5 +210,3 @@ def _identity(graph: Graph, name: str) -> object:
         return name
     return (array.dtype.str, array.shape, array.tobytes())
 
-
-__all__ = ["Dim", "fold_constants", "optimize", "reshape_target"]
