@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from .graph import Graph, is_op
-from .shapes import Shapes, permutation
+from .shapes import Dim, Shapes, permutation
 
 _HEADS_FIRST = [0, 2, 1, 3]
 _HEADS_FIRST_TRANSPOSED = [0, 2, 3, 1]
@@ -18,9 +18,9 @@ class Attention:
     """softmax(q k^T + mask) v, split into heads and merged again.
 
     `query`, `key` and `value` are the projections [batch, sequence, heads x head_size] (any scale
-    is part of them), `mask` is what is added to the scores, if anything, `probabilities` the
-    softmax node, `heads` the context [batch, heads, queries, head_size] before heads are merged,
-    and `result` the merged context.
+    is part of them), `mask` is what is added to the scores, if anything, `scores`, `probabilities`
+    and `context` the nodes q k^T, softmax and p v, and `result` the context with its heads merged,
+    [batch, queries, heads x head_size].
     """
 
     query: str
@@ -58,10 +58,12 @@ def _match(graph: Graph, shapes: Shapes, softmax: NodeProto) -> Attention | None
     key = _split_heads(graph, scores.input[1], _HEADS_FIRST_TRANSPOSED)
     value = _split_heads(graph, context.input[1], _HEADS_FIRST)
     result = _merged_heads(graph, context.output[0])
-    heads = shapes.shape.get(context.output[0])
-    if query is None or key is None or value is None or result is None or heads is None:
+    if query is None or key is None or value is None or result is None:
         return None
-    if len(heads) != 4 or not isinstance(heads[1], int) or not isinstance(heads[3], int):
+    heads = _heads(shapes, scores.input[0])
+    if heads is None or heads != _heads(shapes, context.input[1]):
+        return None
+    if {_hidden(shapes, name) for name in (query, key, value, result)} != {heads[0] * heads[1]}:
         return None
     return Attention(
         query=query,
@@ -72,9 +74,23 @@ def _match(graph: Graph, shapes: Shapes, softmax: NodeProto) -> Attention | None
         probabilities=softmax,
         context=context,
         result=result,
-        num_heads=heads[1],
-        head_size=heads[3],
+        num_heads=heads[0],
+        head_size=heads[1],
     )
+
+
+def _heads(shapes: Shapes, name: str) -> tuple[int, int] | None:
+    """Number and size of the heads of a value [batch, heads, sequence, head_size]."""
+    shape = shapes.shape.get(name, ())
+    if len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
+        return None
+    return shape[1], shape[3]
+
+
+def _hidden(shapes: Shapes, name: str) -> Dim | None:
+    """Last dimension of a value [batch, sequence, hidden]."""
+    shape = shapes.shape.get(name, ())
+    return shape[-1] if len(shape) == 3 else None
 
 
 def _split_heads(graph: Graph, name: str, perm: list[int]) -> str | None:

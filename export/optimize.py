@@ -184,6 +184,8 @@ def _linear_path(graph: Graph, value: str, consumer: NodeProto) -> list[tuple[No
             value = node.input[1 - constants[0]]
         elif is_op(node, "MatMul") and graph.constant(node.input[1]) is not None:
             return [*found, (node, 1)]
+        elif is_op(node, "MatMul") and not found:
+            value = node.input[0]  # scores: the factor moves into the queries
         else:
             return None
 
