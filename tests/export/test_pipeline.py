@@ -1,0 +1,311 @@
+"""Exports of small real models: what is written, what is measured, what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from fastrerank.export import pipeline
+from fastrerank.export.pipeline import ExportOptions, export_bundle
+from onnx import numpy_helper
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from fastrerank import ExportError, ParityError, Reranker
+from fastrerank.bundle import open_bundle
+from fastrerank.cli import main
+from fastrerank.manifest import MANIFEST_NAME
+
+TOKENIZER = open_bundle().path / "tokenizer.json"
+SMALL = {
+    "hidden_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 128,
+    "max_position_embeddings": 64,
+}
+
+
+def save_checkpoint(directory: Path, kind=BertForSequenceClassification, labels=1, **config):
+    torch.manual_seed(7)
+    settings = BertConfig(vocab_size=30522, num_labels=labels, **{**SMALL, **config})
+    model = kind(settings)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if name.endswith("weight") and weight.ndim == 2:
+                weight.normal_(std=0.15)  # logits that differ between pairs
+    model.save_pretrained(directory)
+    BertTokenizerFast(tokenizer_file=str(TOKENIZER)).save_pretrained(directory)
+    return directory
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("bundles") / "bundle"
+    export_bundle(str(checkpoint), output, ExportOptions(), report=lambda _: None)
+    return output
+
+
+def export(source: Path, output: Path, **options) -> list[str]:
+    lines: list[str] = []
+    export_bundle(str(source), output, ExportOptions(**options), report=lines.append)
+    return lines
+
+
+def test_a_bundle_says_what_is_in_it(bundle, checkpoint):
+    manifest = open_bundle(bundle).manifest
+    assert manifest.family == "bert"
+    assert manifest.source.name == checkpoint.name
+    assert list(manifest.source.weights_sha256) == ["model.safetensors"]
+    assert manifest.max_length == 64
+    assert manifest.inputs == ["input_ids", "attention_mask", "token_type_ids"]
+    assert [(s.part, s.ids, s.type_id) for s in manifest.template] == [
+        (None, [101], 0),
+        ("query", [], 0),
+        (None, [102], 0),
+        ("document", [], 1),
+        (None, [102], 1),
+    ]
+    assert manifest.special_tokens["cls_token"] == "[CLS]"
+    assert set(manifest.precisions) == {"fp32", "int8"}
+    assert all(p.pooled_position_only for p in manifest.precisions.values())
+    assert {"torch", "onnxruntime", "fastrerank"} <= manifest.made_with.keys()
+    assert {path.name for path in bundle.iterdir()} == {
+        MANIFEST_NAME,
+        *(entry.path for entry in manifest.files()),
+    }
+
+
+def test_parity_is_measured_against_torch(bundle):
+    parity = open_bundle(bundle).manifest.parity
+    assert parity["fp32"].max_logit_difference < 1e-4
+    assert parity["int8"].mean_logit_difference > parity["fp32"].mean_logit_difference
+    assert parity["int8"].spearman > 0.98
+    assert parity["int8"].pairs == 312
+
+
+def test_the_bundle_verifies_and_its_card_names_every_file(bundle, capsys):
+    assert main(["verify", str(bundle)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("ok ") == len(open_bundle(bundle).manifest.files()) + 2
+    card = (bundle / "README.md").read_text()
+    assert "model.int8.onnx" in card
+    assert "Spearman" in card
+
+
+def test_int8_weights_are_signed_with_a_scale_for_each_channel(bundle):
+    model = onnx.load(bundle / "model.int8.onnx")
+    constants = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type == "MatMulInteger"]
+    assert products
+    assert all(constants[node.input[1]].dtype == np.int8 for node in products)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_score_does_not_depend_on_its_neighbours(bundle, precision):
+    documents = ["", "one", "two words", "some more words than that " * 3, "long " * 100]
+    with Reranker(bundle, precision=precision, threads=2) as reranker:
+        together = reranker.score([("a query", text) for text in documents * 3])
+        alone = [reranker.score([("a query", text)])[0] for text in documents]
+    assert np.abs(together - np.array(alone * 3)).max() < 1e-4
+
+
+def test_each_step_is_reported_with_its_time(checkpoint, tmp_path):
+    lines = export(checkpoint, tmp_path / "b", precisions=("int8",), name="mine", max_length=32)
+    assert all(line.startswith("[") and " s] " in line for line in lines)
+    assert len(lines) == 8
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert (manifest.name, manifest.max_length) == ("mine", 32)
+    assert list(manifest.precisions) == ["int8"]
+
+
+def corrupted(quantize):
+    def corrupt(model):
+        model = quantize(model)
+        for tensor in model.graph.initializer:
+            values = numpy_helper.to_array(tensor)
+            if values.dtype == np.int8 and values.ndim == 2 and values.size < 20_000:
+                wrong = np.ascontiguousarray(np.roll(values, 1, axis=0))
+                tensor.CopyFrom(numpy_helper.from_array(wrong, tensor.name))
+                return model
+        raise AssertionError("no weight to corrupt")
+
+    return corrupt
+
+
+def test_a_corrupted_weight_fails_the_gate_and_leaves_nothing(checkpoint, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "quantize_int8", corrupted(pipeline.quantize_int8))
+    with pytest.raises(ParityError, match=r"int8 drifts.*--allow-drift"):
+        export(checkpoint, tmp_path / "b", precisions=("int8",))
+    assert list(tmp_path.iterdir()) == []
+    assert main(["export", str(checkpoint), str(tmp_path / "b"), "--precision", "int8"]) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_allowed_drift_is_stated_in_the_bundle(checkpoint, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(pipeline, "quantize_int8", corrupted(pipeline.quantize_int8))
+    lines = export(checkpoint, tmp_path / "b", precisions=("int8",), allow_drift=True)
+    assert any("warning: int8 drifts" in line for line in lines)
+    assert not open_bundle(tmp_path / "b").manifest.parity["int8"].within_thresholds
+    assert "--allow-drift" in (tmp_path / "b/README.md").read_text()
+    main(["inspect", str(tmp_path / "b")])
+    assert "BEYOND ITS LIMITS" in capsys.readouterr().out
+
+
+def test_calibration_pairs_are_measured_too(checkpoint, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text(json.dumps({"query": "q", "documents": ["a", "b", "c"]}) + "\n")
+    export(checkpoint, tmp_path / "b", precisions=("fp32",), calibration=file)
+    assert open_bundle(tmp_path / "b").manifest.parity["fp32"].pairs == 315
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "not json",
+        "[]",
+        '{"query": "q"}',
+        '{"query": 1, "documents": []}',
+        '{"query": "q", "documents": "one"}',
+        '{"query": "q", "documents": [1]}',
+    ],
+)
+def test_a_calibration_line_that_is_wrong_is_named(checkpoint, tmp_path, line):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text('{"query": "q", "documents": ["d"]}\n' + line + "\n")
+    with pytest.raises(ExportError, match="line 2"):
+        export(checkpoint, tmp_path / "b", precisions=("fp32",), calibration=file)
+
+
+def test_an_existing_bundle_is_kept_unless_forced(bundle, checkpoint, tmp_path):
+    output = Path(shutil.copytree(bundle, tmp_path / "b"))
+    before = (output / MANIFEST_NAME).read_text()
+    with pytest.raises(ExportError, match="--force"):
+        export(checkpoint, output, precisions=("fp32",))
+    assert (output / MANIFEST_NAME).read_text() == before
+    export(checkpoint, output, precisions=("fp32",), force=True)
+    assert list(open_bundle(output).manifest.precisions) == ["fp32"]
+    assert list(tmp_path.iterdir()) == [output]
+
+
+def test_force_replaces_nothing_but_bundles(checkpoint, tmp_path):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").touch()
+    with pytest.raises(ExportError, match="no bundle"):
+        export(checkpoint, tmp_path / "precious", force=True)
+    assert (tmp_path / "precious/file").exists()
+
+
+def test_two_labels_are_exported_as_softmax(tmp_path):
+    export(save_checkpoint(tmp_path / "source", labels=2), tmp_path / "b")
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert (manifest.labels, manifest.label_column, manifest.activation) == (2, 1, "softmax")
+
+
+def test_roberta_joins_and_counts_positions_its_own_way(tmp_path):
+    names = ["input_ids", "attention_mask"]
+    tokenizer = BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names)
+    config = RobertaConfig(vocab_size=30522, num_labels=1, pad_token_id=0, **SMALL)
+    torch.manual_seed(3)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "source")
+    tokenizer.save_pretrained(tmp_path / "source")
+    export(tmp_path / "source", tmp_path / "b", precisions=("fp32",))
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert manifest.max_length == 63
+    assert manifest.parity["fp32"].max_logit_difference < 1e-4
+
+
+def without(checkpoint: Path, directory: Path, pattern: str) -> Path:
+    shutil.copytree(checkpoint, directory)
+    for path in directory.glob(pattern):
+        path.unlink()
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("model.safetensors", "has no weights"),
+        ("config.json", "config.json"),
+        ("[tv]o[kc]*", "has no tokenizer"),
+    ],
+)
+def test_a_source_that_lacks_a_part_is_refused(checkpoint, tmp_path, pattern, words):
+    source = without(checkpoint, tmp_path / "source", pattern)
+    with pytest.raises(ExportError, match=words):
+        export(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "words"),
+    [
+        (BertForTokenClassification, 1, "BertForTokenClassification"),
+        (BertForSequenceClassification, 3, "3 labels"),
+    ],
+)
+def test_a_head_that_does_not_rank_is_refused(tmp_path, kind, labels, words):
+    with pytest.raises(ExportError, match=words):
+        export(save_checkpoint(tmp_path / "source", kind, labels), tmp_path / "b")
+
+
+def test_a_head_without_weights_is_refused(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    weights = load_file(source / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match=r"classifier\.weight"):
+        export(source, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"max_length": 65}, "8 to 64"),
+        ({"max_length": 3}, "8 to 64"),
+        ({"label_column": 1}, "1 labels"),
+        ({"revision": "main"}, "hub ids"),
+    ],
+)
+def test_wrong_options_are_refused(checkpoint, tmp_path, options, words):
+    with pytest.raises(ExportError, match=words):
+        export(checkpoint, tmp_path / "b", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["/no/such/directory", "./nowhere", "a/b/c"])
+def test_what_is_neither_directory_nor_hub_id_is_refused(tmp_path, source):
+    with pytest.raises(ExportError, match="no directory and no hub id"):
+        export(Path(source) if source[0] == "/" else source, tmp_path / "b")
+
+
+def test_the_licence_is_read_from_the_model_card(checkpoint, tmp_path):
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    (source / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.source.license == "mit"
+
+
+@pytest.mark.slow
+def test_the_real_checkpoint_keeps_its_ranking(data, tmp_path):
+    export(data / "model", tmp_path / "b")
+    parity = open_bundle(tmp_path / "b").manifest.parity
+    assert parity["fp32"].max_logit_difference < 1e-4
+    assert parity["int8"].within_thresholds
+    assert main(["verify", str(tmp_path / "b")]) == 0
