@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from onnx import NodeProto
 
 from .graph import Graph, is_op
-from .shapes import Dim, Shapes, permutation
+from .shape_values import Dim
+from .shapes import Shapes, permutation
 
 _HEADS_FIRST = [0, 2, 1, 3]
 _HEADS_FIRST_TRANSPOSED = [0, 2, 3, 1]
@@ -50,7 +51,12 @@ def _match(graph: Graph, shapes: Shapes, softmax: NodeProto) -> Attention | None
         mask = scores.input[1 - products[0]]
         scores = graph.producers[scores.input[products[0]]]
     context = graph.sole_consumer(softmax.output[0])
-    if scores is None or not is_op(scores, "MatMul") or context is None or not is_op(context, "MatMul"):
+    if (
+        scores is None
+        or not is_op(scores, "MatMul")
+        or context is None
+        or not is_op(context, "MatMul")
+    ):
         return None
     if context.input[0] != softmax.output[0]:
         return None
@@ -80,7 +86,7 @@ def _match(graph: Graph, shapes: Shapes, softmax: NodeProto) -> Attention | None
 
 
 def _heads(shapes: Shapes, name: str) -> tuple[int, int] | None:
-    """Number and size of the heads of a value [batch, heads, sequence, head_size]."""
+    """Return the number and size of the heads of a value [batch, heads, sequence, head_size]."""
     shape = shapes.shape.get(name, ())
     if len(shape) != 4 or not isinstance(shape[1], int) or not isinstance(shape[3], int):
         return None
@@ -88,13 +94,13 @@ def _heads(shapes: Shapes, name: str) -> tuple[int, int] | None:
 
 
 def _hidden(shapes: Shapes, name: str) -> Dim | None:
-    """Last dimension of a value [batch, sequence, hidden]."""
+    """Return the last dimension of a value [batch, sequence, hidden]."""
     shape = shapes.shape.get(name, ())
     return shape[-1] if len(shape) == 3 else None
 
 
 def _split_heads(graph: Graph, name: str, perm: list[int]) -> str | None:
-    """The value [batch, sequence, hidden] that is split into heads as `name`, or None."""
+    """Return the value [batch, sequence, hidden] that is split into heads as `name`, or None."""
     transpose = graph.producers.get(name)
     if transpose is None or not is_op(transpose, "Transpose") or permutation(transpose, 4) != perm:
         return None
@@ -104,7 +110,11 @@ def _split_heads(graph: Graph, name: str, perm: list[int]) -> str | None:
 
 def _merged_heads(graph: Graph, name: str) -> str | None:
     transpose = graph.sole_consumer(name)
-    if transpose is None or not is_op(transpose, "Transpose") or permutation(transpose, 4) != _HEADS_FIRST:
+    if (
+        transpose is None
+        or not is_op(transpose, "Transpose")
+        or permutation(transpose, 4) != _HEADS_FIRST
+    ):
         return None
     reshape = graph.sole_consumer(transpose.output[0])
     return reshape.output[0] if reshape is not None and is_op(reshape, "Reshape") else None

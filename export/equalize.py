@@ -59,7 +59,9 @@ def equalize(
         nodes = groups[name]
         weights = [graph.constant(node.input[1]) for node in nodes]
         scale = _best_scale(
-            activation, np.concatenate([w for w in weights if w is not None], axis=1), quantize_weight
+            activation,
+            np.concatenate([w for w in weights if w is not None], axis=1),
+            quantize_weight,
         )
         if scale is None:
             continue
@@ -77,7 +79,7 @@ def equalize(
 def _best_scale(
     activation: _Activation, weight: Array, quantize_weight: WeightQuantizer
 ) -> Array | None:
-    """The vector with the smallest error, or None where none is needed."""
+    """Return the vector with the smallest error, or None where none is needed."""
     exact = activation.rows @ weight
 
     def error(scale: Array) -> float:
@@ -103,7 +105,7 @@ def _candidates(activation: _Activation, weight: Array) -> Iterator[Array]:
 
 
 def _quantized_rows(activation: _Activation, scale: Array) -> Array:
-    """The sampled rows over `scale`, as DynamicQuantizeLinear would round them."""
+    """Return the sampled rows over `scale`, as DynamicQuantizeLinear would round them."""
     low = np.minimum((activation.low / scale).min(axis=1), 0)[activation.pair, np.newaxis]
     high = np.maximum((activation.high / scale).max(axis=1), 0)[activation.pair, np.newaxis]
     step = np.maximum((high - low) / 255, 1e-20)
@@ -134,11 +136,14 @@ def _collect(
     for name in names:
         counts = [len(part) for part in rows[name]]
         low, high = zip(*extremes[name], strict=True)
-        yield name, _Activation(
-            rows=np.concatenate(rows[name]),
-            pair=np.repeat(np.arange(len(counts)), counts),
-            low=np.stack(low),
-            high=np.stack(high),
+        yield (
+            name,
+            _Activation(
+                rows=np.concatenate(rows[name]),
+                pair=np.repeat(np.arange(len(counts)), counts),
+                low=np.stack(low),
+                high=np.stack(high),
+            ),
         )
 
 

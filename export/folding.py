@@ -9,7 +9,13 @@ from onnx.reference import ReferenceEvaluator
 from .graph import Array, Graph
 
 _MAX_FOLDED_ELEMENTS = 1 << 20
-_NEVER_FOLDED = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Dropout")
+_NEVER_FOLDED = (
+    "RandomNormal",
+    "RandomUniform",
+    "RandomNormalLike",
+    "RandomUniformLike",
+    "Dropout",
+)
 
 
 def fold_constants(graph: Graph) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = np.ndarray
@@ -41,7 +41,8 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return next(o.version for o in self._model.opset_import if o.domain in _DEFAULT_DOMAINS)
+        versions = {o.domain: o.version for o in self._model.opset_import}
+        return int(versions.get("", versions.get("ai.onnx", 1)))
 
     @property
     def input_shapes(self) -> dict[str, tuple[int | str, ...]]:
@@ -50,7 +51,8 @@ class Graph:
         for value in self._model.graph.input:
             if value.type.tensor_type.HasField("shape"):
                 shapes[value.name] = tuple(
-                    dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
+                    dim.dim_param
+                    or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
                     for i, dim in enumerate(value.type.tensor_type.shape.dim)
                 )
         return shapes
@@ -86,7 +88,7 @@ class Graph:
         return float(array.reshape(())) if array is not None and array.size == 1 else None
 
     def sole_consumer(self, name: str) -> NodeProto | None:
-        """The one node that reads `name`, or None if several do or it is an output."""
+        """Return the one node that reads `name`, or None if several do or it is an output."""
         nodes = self.consumers.get(name, [])
         return nodes[0] if len(nodes) == 1 and name not in self.outputs else None
 
@@ -109,11 +111,13 @@ class Graph:
         *,
         outputs: int = 1,
         domain: str = "",
-        attributes: Mapping[str, object] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Append a node with fresh outputs named after `stem` and return their names."""
         names = [self.fresh(stem if i == 0 else f"{stem}_{i}") for i in range(outputs)]
-        node = helper.make_node(op_type, list(inputs), names, names[0], domain=domain, **(attributes or {}))
+        node = helper.make_node(
+            op_type, list(inputs), names, names[0], domain=domain, **(attributes or {})
+        )
         self.nodes.append(node)
         return names
 
@@ -146,7 +150,7 @@ class Graph:
         self.reindex()
 
     def sorted_nodes(self) -> list[NodeProto]:
-        """The nodes that some output needs, each after the producers of its inputs."""
+        """Return the nodes that some output needs, each after the producers of its inputs."""
         self.reindex()
         order: list[NodeProto] = []
         done: set[int] = set()
@@ -200,11 +204,13 @@ def attribute(node: NodeProto, name: str, default: object = None) -> object:
 
 def int_attribute(node: NodeProto, name: str, default: int) -> int:
     """Value of a node's integer attribute."""
-    return int(attribute(node, name, default))  # type: ignore[call-overload, no-any-return]
+    value = attribute(node, name, default)
+    assert isinstance(value, int)  # noqa: S101  # the operator's schema says so
+    return value
 
 
 def is_op(node: NodeProto | None, *op_types: str) -> bool:
-    """True if the node is one of these operators of the default domain."""
+    """Return whether the node is one of these operators of the default domain."""
     return node is not None and node.domain in _DEFAULT_DOMAINS and node.op_type in op_types
 
 
@@ -240,7 +246,7 @@ def _all_inputs(node: NodeProto) -> list[str]:
 
 
 def _without_body(model: ModelProto) -> ModelProto:
-    """The model's header, inputs and outputs."""
+    """Return the model's header, inputs and outputs."""
     shell = ModelProto(
         ir_version=model.ir_version,
         producer_name=model.producer_name,

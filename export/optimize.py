@@ -11,12 +11,14 @@ from onnx import ModelProto, NodeProto
 
 from .folding import fold_constants
 from .graph import Array, Graph, int_attribute, is_op
-from .shapes import BROADCAST, UNARY, Dim, Shape, Shapes, broadcast_dims, infer_shapes
+from .shape_values import Shape
+from .shapes import BROADCAST, UNARY, Shapes, broadcast_dims, infer_shapes
+
 
 def optimize(model: ModelProto) -> ModelProto:
     """Return the same function as a simpler graph: constants folded, shapes fixed, Gelu fused."""
     graph = Graph(model)
-    if graph.has_subgraphs:
+    if graph.has_subgraphs or graph.opset < 13:
         return model
     fold_constants(graph)
     _fix_shapes(graph)
@@ -83,9 +85,9 @@ def _drop_mask_expansion(graph: Graph) -> None:
 
 
 def _absorbed(graph: Graph, before: Shapes, name: str, smaller: dict[str, Shape]) -> bool:
-    """True if every elementwise path from `name` meets an operand that restores the shape."""
+    """Return whether every elementwise path from `name` soon has its full shape again."""
     for consumer in graph.consumers.get(name, []):
-        if not is_op(consumer, *(UNARY | BROADCAST)) or consumer.op_type == "Trilu":
+        if not is_op(consumer, *UNARY, *BROADCAST):
             return False
         output = consumer.output[0]
         operands = [smaller.get(i, before.shape.get(i)) for i in consumer.input]
@@ -138,7 +140,12 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
             factors -= {"x"}
         elif graph.scalar(other) == 0.5:
             factors -= {"half"}
-        elif halved is not None and is_op(halved, "Mul") and halved.input[0] == x and graph.scalar(halved.input[1]) == 0.5:
+        elif (
+            halved is not None
+            and is_op(halved, "Mul")
+            and halved.input[0] == x
+            and graph.scalar(halved.input[1]) == 0.5
+        ):
             factors -= {"x", "half"}
         else:
             return None
@@ -166,7 +173,9 @@ def _fold_scales(graph: Graph) -> None:
         graph.reindex()
 
 
-def _linear_path(graph: Graph, value: str, consumer: NodeProto) -> list[tuple[NodeProto, int]] | None:
+def _linear_path(
+    graph: Graph, value: str, consumer: NodeProto
+) -> list[tuple[NodeProto, int]] | None:
     """Weights and biases that a factor on `value` can move into: (node, input index) each."""
     found: list[tuple[NodeProto, int]] = []
     while True:
@@ -211,4 +220,3 @@ def _identity(graph: Graph, name: str) -> object:
     if array is None or array.size > 64:
         return name
     return (array.dtype.str, array.shape, array.tobytes())
-

@@ -11,8 +11,16 @@ from .shapes import BROADCAST, UNARY
 
 _MASK = "attention_mask"
 # Operators that move, repeat or leave out elements: what is the same everywhere stays so.
-_REARRANGING = ("Expand", "Identity", "Reshape", "Slice", "Squeeze", "Tile", "Transpose", "Unsqueeze")
-_ELEMENTWISE = tuple((UNARY | BROADCAST) - {"Trilu"})
+_REARRANGING = (
+    "Expand",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Squeeze",
+    "Tile",
+    "Transpose",
+    "Unsqueeze",
+)
 
 
 def assume_no_padding(model: ModelProto) -> ModelProto:
@@ -38,7 +46,7 @@ def assume_no_padding(model: ModelProto) -> ModelProto:
 
 
 def _uniform_value(graph: Graph, name: str) -> Array | None:
-    """The number that every element has for a mask of ones, as a 0-d array, or None."""
+    """Return the number that every element has for a mask of ones, as a 0-d array, or None."""
     if name == _MASK:
         return np.ones((), np.int64)
     constant = graph.constant(name)
@@ -50,7 +58,7 @@ def _uniform_value(graph: Graph, name: str) -> Array | None:
         return None
     if is_op(node, *_REARRANGING):
         return _uniform_value(graph, node.input[0])
-    return _elementwise_value(graph, node) if is_op(node, *_ELEMENTWISE) else None
+    return _elementwise_value(graph, node) if is_op(node, *UNARY, *BROADCAST) else None
 
 
 def _elementwise_value(graph: Graph, node: NodeProto) -> Array | None:

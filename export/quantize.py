@@ -26,9 +26,7 @@ _LARGEST = 127
 _LARGEST_PAIR = 128  # 255 x 128 = 32640 still fits in 16 bits
 
 
-def quantize_int8(
-    model: ModelProto, calibration: Sequence[Mapping[str, Array]] = ()
-) -> ModelProto:
+def quantize_int8(model: ModelProto, calibration: Sequence[Mapping[str, Array]] = ()) -> ModelProto:
     """Return the model with int8 matrix products and embedding tables.
 
     `calibration` holds the inputs of a few dozen real pairs, one pair each. With them, products

@@ -22,6 +22,8 @@ def count_macs(graph: Graph, *, tokens: int, batch: int = 1) -> dict[str, int]:
         if not is_op(node, "MatMul", "Gemm", "MatMulInteger") or output is None or data is None:
             continue
         inner = data[0] if int_attribute(node, "transA", 0) else data[-1]
-        dims = [d if isinstance(d, int) else batch if d in batches else tokens for d in (*output, inner)]
+        dims = [
+            d if isinstance(d, int) else batch if d in batches else tokens for d in (*output, inner)
+        ]
         counts[node.output[0]] = math.prod(dims)
     return counts

@@ -96,7 +96,9 @@ class Encoder:
         column = self.node("Unsqueeze", places, self.integers(1))
         far = self.node("Abs", self.node("Sub", row, column))
         far = self.node("Greater", far, self.constant(2, np.int64))
-        return self.node("Add", mask, self.node("Where", far, self.constant(-1e4), self.constant(0.0)))
+        return self.node(
+            "Add", mask, self.node("Where", far, self.constant(-1e4), self.constant(0.0))
+        )
 
     def model(self, logits, opset=20):
         dims = ["batch_size", "sequence_length"]
@@ -107,8 +109,7 @@ class Encoder:
         outputs = [helper.make_tensor_value_info(logits, TensorProto.FLOAT, None)]
         graph = helper.make_graph(self.nodes, "encoder", inputs, outputs, self.weights)
         opsets = [helper.make_opsetid("", opset)]
-        model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
-        return model
+        return helper.make_model(graph, opset_imports=opsets, ir_version=9)
 
 
 def encoder(pool="first", opset=20, window=False):

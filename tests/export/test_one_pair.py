@@ -3,7 +3,6 @@ from collections import Counter
 import numpy as np
 import pytest
 from encoders import LAYERS, encoder, feeds
-
 from fastrerank.export.one_pair import specialize_for_one_pair
 from fastrerank.export.optimize import optimize
 from fastrerank.export.padding import assume_no_padding

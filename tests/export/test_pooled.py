@@ -1,14 +1,13 @@
 import numpy as np
 import pytest
 from encoders import HEADS, HIDDEN, INNER, LAYERS, Encoder, encoder, feeds, run_model
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from onnx import helper
-
 from fastrerank.export.graph import Graph
 from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
 from fastrerank.export.work import count_macs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import helper
 
 LENGTH = 32
 
@@ -18,9 +17,13 @@ def products_at_run_time(model, run):
     model = Graph(model).to_model()
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
     constants = {t.name: tuple(t.dims) for t in model.graph.initializer}
-    names = sorted({n for node in products for n in (*node.input[:2], node.output[0])} - constants.keys())
+    names = sorted(
+        {n for node in products for n in (*node.input[:2], node.output[0])} - constants.keys()
+    )
     known = {output.name for output in model.graph.output}
-    model.graph.output.extend(helper.make_empty_tensor_value_info(n) for n in names if n not in known)
+    model.graph.output.extend(
+        helper.make_empty_tensor_value_info(n) for n in names if n not in known
+    )
     results = run(model, feeds(1, LENGTH), names)
     shape = constants | {n: r.shape for n, r in zip(names, results, strict=True)}
     return sum(int(np.prod(shape[node.output[0]])) * shape[node.input[0]][-1] for node in products)
@@ -28,7 +31,9 @@ def products_at_run_time(model, run):
 
 @pytest.mark.parametrize("pool", ["first", "last", "first by slice"])
 @pytest.mark.parametrize("opset", [17, 20])
-@pytest.mark.parametrize("prepare", [optimize, lambda model: model], ids=["optimized", "as exported"])
+@pytest.mark.parametrize(
+    "prepare", [optimize, lambda model: model], ids=["optimized", "as exported"]
+)
 def test_logits_stay_the_same(pool, opset, prepare, assert_same):
     model = prepare(encoder(pool, opset))
     after, report = compute_pooled_position_only(model)
@@ -43,7 +48,9 @@ def test_logits_stay_the_same_for_all_inputs(batch, length, seed):
     model = encoder()
     after, _ = compute_pooled_position_only(optimize(model))
     inputs = feeds(batch, length, seed)
-    np.testing.assert_allclose(run_model(after, inputs), run_model(model, inputs), atol=1e-5, rtol=0)
+    np.testing.assert_allclose(
+        run_model(after, inputs), run_model(model, inputs), atol=1e-5, rtol=0
+    )
 
 
 def test_work_of_the_last_layer_falls_to_that_of_one_position(run):

@@ -3,14 +3,13 @@ from collections import Counter
 import numpy as np
 import pytest
 from encoders import HIDDEN, VOCABULARY, Encoder, encoder, feeds, run_model
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra import numpy as npst
-
 from fastrerank.export.graph import Graph
 from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
 from fastrerank.export.quantize import quantize_channels, quantize_int8, quantize_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
 
 weights = npst.arrays(
     np.float32,
@@ -62,7 +61,7 @@ def test_products_and_embeddings_become_int8(fp32):
 
 
 def wide_encoder(outlier=1.0):
-    """One product of 64 x 96; one channel of its input is `outlier` times larger, and counts less."""
+    """One product of 64 x 96; one channel of its input is `outlier` times larger."""
     build = Encoder()
     x = build.node("Tanh", build.linear(build.embeddings(), HIDDEN, 64))
     stretch = np.ones(64)
