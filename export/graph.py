@@ -26,13 +26,9 @@ class Graph:
         self.initializers: dict[str, TensorProto] = {t.name: t for t in model.graph.initializer}
         self.nodes: list[NodeProto] = []
         for node in model.graph.node:
-            tensor = _constant_tensor(node)
-            if tensor is None:
-                copy = NodeProto()
-                copy.CopyFrom(node)
-                self.nodes.append(copy)
-            else:
-                self.initializers[node.output[0]] = tensor
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            self.append(copy)
         self._arrays: dict[str, Array] = {}
         self._names = {name for node in self.nodes for name in node.output}
         self._names.update(self.initializers, self.inputs)
@@ -120,6 +116,14 @@ class Graph:
         )
         self.nodes.append(node)
         return names
+
+    def append(self, node: NodeProto) -> None:
+        """Add a node as it is, or the initializer that a Constant node stands for."""
+        tensor = _constant_tensor(node)
+        if tensor is None:
+            self.nodes.append(node)
+        else:
+            self.initializers[node.output[0]] = tensor
 
     def replace_uses(self, old: str, new: str) -> None:
         """Make every consumer of `old` read `new`."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from .branches import inline_known_branches
 from .folding import fold_constants
 from .graph import Array, Graph, int_attribute, is_op
 from .shape_values import Shape
@@ -18,7 +19,10 @@ from .shapes import BROADCAST, UNARY, Shapes, broadcast_dims, infer_shapes
 def optimize(model: ModelProto) -> ModelProto:
     """Return the same function as a simpler graph: constants folded, shapes fixed, Gelu fused."""
     graph = Graph(model)
-    if graph.has_subgraphs or graph.opset < 13:
+    if graph.opset < 13:
+        return model
+    inline_known_branches(graph)
+    if graph.has_subgraphs:
         return model
     fold_constants(graph)
     _fix_shapes(graph)

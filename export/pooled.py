@@ -152,12 +152,10 @@ class _Mover:
             if pick is not None and node.output[0] not in self._cuts:
                 self._want(node, 0, pick.cut)
                 continue
-            wanted = self._cuts.get(node.output[0])
-            if wanted and len(wanted) == 1 and self._all_uses_cut(node):
-                ((cut, _),) = wanted.items()
-                operands = self._operands(node, cut)
-                if operands is not None:
-                    self._cut_node(node, cut, operands)
+            cut = self._common_cut(node)
+            operands = None if cut is None else self._operands(node, cut)
+            if cut is not None and operands is not None:
+                self._cut_node(node, cut, operands)
         self._insert_slices()
         return self._moved
 
@@ -165,15 +163,17 @@ class _Mover:
         uses = self._cuts.setdefault(node.input[index], {}).setdefault(cut, [])
         uses.append((node, index))
 
-    def _all_uses_cut(self, node: NodeProto) -> bool:
-        """Return whether nothing reads the node's results at full length."""
+    def _common_cut(self, node: NodeProto) -> _Cut | None:
+        """Return the cut that everything which reads the node's results asks for, or None."""
         graph = self._graph
-        if any(name in graph.consumers or name in graph.outputs for name in node.output[1:]):
-            return False
-        name = node.output[0]
-        wanted = sum(len(uses) for uses in self._cuts[name].values())
-        uses = sum(list(consumer.input).count(name) for consumer in graph.consumers.get(name, []))
-        return wanted == uses and name not in graph.outputs
+        wanted: set[_Cut] = set()
+        for name in node.output:
+            cuts = self._cuts.get(name, {})
+            reads = sum(list(reader.input).count(name) for reader in graph.consumers.get(name, []))
+            if name in graph.outputs or sum(len(uses) for uses in cuts.values()) != reads:
+                return None
+            wanted.update(cuts)
+        return wanted.pop() if len(wanted) == 1 else None
 
     def _operands(self, node: NodeProto, cut: _Cut) -> list[tuple[int, _Cut]] | None:
         """Return the inputs to cut so that the node yields its cut result, or None."""
@@ -190,7 +190,8 @@ class _Mover:
         return None if axes is None else [(i, _Cut(axis, cut.index)) for i, axis in axes]
 
     def _cut_node(self, node: NodeProto, cut: _Cut, operands: list[tuple[int, _Cut]]) -> None:
-        del self._cuts[node.output[0]]
+        for name in node.output:
+            self._cuts.pop(name, None)
         if node.op_type == "Reshape":
             data, result = (self._shapes.shape[n] for n in (node.input[0], node.output[0]))
             target = reshape_to_one(data, operands[0][1].axis, result, cut.axis)

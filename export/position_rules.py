@@ -15,7 +15,7 @@ from onnx import NodeProto
 
 from .graph import Array, int_attribute
 from .shape_values import Shape
-from .shapes import BROADCAST, UNARY, permutation
+from .shapes import BROADCAST, UNARY, dim_factors, permutation
 
 Axes = list[tuple[int, int]] | None  # (input, axis) of every input to cut
 
@@ -92,19 +92,12 @@ def _reshape(cut: Cut) -> Axes:
     if int_attribute(cut.node, "allowzero", 0):
         return None
     for own, dim in enumerate(data):
-        same_before = _factors(data[:own]) == _factors(output[:axis])
-        same_behind = _factors(data[own + 1 :]) == _factors(output[axis + 1 :])
+        same_before = dim_factors(data[:own]) == dim_factors(output[:axis])
+        same_behind = dim_factors(data[own + 1 :]) == dim_factors(output[axis + 1 :])
         if dim == output[axis] and same_before and same_behind:
             inferred = list(reshape_to_one(data, own, output, axis)).count(-1)
             return [(0, own)] if inferred <= 1 else None
     return None
-
-
-def _factors(dims: Shape) -> tuple[int, list[str]]:
-    product = 1
-    for dim in dims:
-        product *= dim if isinstance(dim, int) else 1
-    return product, sorted(d for d in dims if isinstance(d, str))
 
 
 def _concat(cut: Cut) -> Axes:
@@ -149,6 +142,17 @@ def _without_ones(dims: Shape) -> Shape:
     return tuple(dim for dim in dims if dim != 1)
 
 
+def _split(cut: Cut) -> Axes:
+    worked = int_attribute(cut.node, "axis", 0) % len(cut.output)
+    return None if cut.axis == worked else [(0, cut.axis)]
+
+
+def _slice(cut: Cut) -> Axes:
+    """Cut a Slice of other axes: one of this axis would have given it another symbol."""
+    same = cut.inputs[0][cut.axis] == cut.output[cut.axis]
+    return [(0, cut.axis)] if same else None
+
+
 def _reduce(cut: Cut) -> Axes:
     data, axis = cut.inputs[0], cut.axis
     if len(data) != len(cut.output) or data[axis] != cut.output[axis]:
@@ -167,6 +171,8 @@ POSITION_RULES: dict[str, Callable[[Cut], Axes]] = {
     "Concat": _concat,
     "Gather": _gather,
     "GatherElements": _gather_elements,
+    "Slice": _slice,
+    "Split": _split,
     **dict.fromkeys(("Squeeze", "Unsqueeze"), _unsqueeze),
     **dict.fromkeys(("ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceSum"), _reduce),
 }

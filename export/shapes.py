@@ -2,14 +2,16 @@
 
 A dimension is an int, or a name that stands for one number in the whole graph: the `dim_param`
 of an input ("batch_size"), or an opaque one for a number about which nothing is known. Two
-dimensions with the same name are equal; two with different names may be. Integer tensors that
+dimensions with the same name are equal; two with different names may be. A product of dimensions
+that a Reshape merged is written "12*batch_size". Integer tensors that
 hold shapes are followed too, so that a Reshape by a computed shape has a known result.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,7 +21,7 @@ from .graph import Graph, attribute, int_attribute
 from .shape_values import MAX_TRACKED_ELEMENTS, VALUE_RULES, Dim, Known, Shape
 
 UNARY = frozenset(
-    [
+    (
         "Abs",
         "Cast",
         "Ceil",
@@ -50,10 +52,10 @@ UNARY = frozenset(
         "Softsign",
         "Sqrt",
         "Tanh",
-    ]
+    )
 )
 BROADCAST = frozenset(
-    [
+    (
         "Add",
         "And",
         "Div",
@@ -73,16 +75,20 @@ BROADCAST = frozenset(
         "Sum",
         "Where",
         "Xor",
-    ]
+    )
 )
 
 
 @dataclass(slots=True)
 class Shapes:
-    """Shapes by value name, and the contents of the small integer tensors that are known."""
+    """What is known, by value name.
+
+    `value` holds the contents of small integer tensors, `truth` those of single booleans.
+    """
 
     shape: dict[str, Shape] = field(default_factory=dict)
     value: dict[str, Shape] = field(default_factory=dict)
+    truth: dict[str, bool] = field(default_factory=dict)
 
     def rank(self, name: str) -> int | None:
         """Return the number of dimensions, or None if unknown."""
@@ -141,6 +147,9 @@ class _Inference:
                 self._known.shape[name] = result
         if value is not None:
             self._known.value[node.output[0]] = value
+        truth = self._truth_of(node)
+        if truth is not None:
+            self._known.truth[node.output[0]] = truth
 
     # Shapes. Each rule returns one shape (or None) for each output.
 
@@ -306,6 +315,15 @@ class _Inference:
             return [tuple(1 if i in axes else d for i, d in enumerate(data))]
         return [tuple(d for i, d in enumerate(data) if i not in axes)]
 
+    def _tile(self, node: NodeProto) -> list[Shape | None]:
+        data, repeats = self._of(node), self._contents(node.input[1])
+        if data is None:
+            return []
+        if repeats is None:
+            return [tuple(self._new_dim() for _ in data)]
+        pairs = zip(data, repeats, strict=True)
+        return [tuple(d if r == 1 else r if d == 1 else self._new_dim() for d, r in pairs)]
+
     def _split(self, node: NodeProto) -> list[Shape | None]:
         data = self._of(node)
         if data is None:
@@ -341,6 +359,15 @@ class _Inference:
             return None
         return rule(Known(node, [x for x in inputs if x is not None]))
 
+    def _truth_of(self, node: NodeProto) -> bool | None:
+        if node.op_type == "Equal":
+            value = self._known.value.get(node.output[0])
+            return bool(value[0]) if value is not None and len(value) == 1 else None
+        known = self._known.truth.get(node.input[0]) if node.input else None
+        if known is None or node.op_type not in ("Cast", "Identity", "Not"):
+            return None
+        return not known if node.op_type == "Not" else known
+
 
 def slice_parts(
     node: NodeProto, contents: Callable[[str], Shape | None], rank: int
@@ -366,21 +393,27 @@ def permutation(node: NodeProto, rank: int) -> list[int]:
     return list(reversed(range(rank))) if perm is None else [int(p) for p in perm]  # type: ignore[attr-defined]
 
 
-def divide_dims(whole: Shape, parts: list[Dim]) -> Dim | None:
+def divide_dims(whole: Shape, parts: Sequence[Dim]) -> Dim | None:
     """Return the one dimension that times `parts` gives as many elements as `whole`, or None."""
-    left = [d for d in whole if isinstance(d, str)]
-    for part in parts:
-        if isinstance(part, str):
-            if part not in left:
-                return None
-            left.remove(part)
-    number = int(np.prod([d for d in whole if isinstance(d, int)], dtype=np.int64))
-    divisor = int(np.prod([d for d in parts if isinstance(d, int)], dtype=np.int64))
-    if divisor == 0 or number % divisor:
+    number, symbols = dim_factors(whole)
+    divisor, taken = dim_factors(parts)
+    if divisor == 0 or number % divisor or taken - symbols:
         return None
-    if not left:
-        return number // divisor
-    return left[0] if len(left) == 1 and number == divisor else None
+    left = sorted((symbols - taken).elements())
+    number //= divisor
+    return "*".join(([str(number)] if number > 1 else []) + left) if left else number
+
+
+def dim_factors(dims: Sequence[Dim]) -> tuple[int, Counter[str]]:
+    """Return the product of dimensions as a number and symbols with their powers."""
+    number, symbols = 1, Counter[str]()
+    for dim in dims:
+        for factor in str(dim).split("*"):
+            if factor.isdecimal():
+                number *= int(factor)
+            else:
+                symbols[factor] += 1
+    return number, symbols
 
 
 _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {
@@ -399,6 +432,7 @@ _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {
     "ConstantOfShape": _Inference._constant_of_shape,
     "Range": _Inference._range,
     "Split": _Inference._split,
+    "Tile": _Inference._tile,
     "Shape": _Inference._shape,
     "Softmax": _Inference._same,
     "LogSoftmax": _Inference._same,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
-
 from .graph import Graph, int_attribute, is_op
-from .shapes import infer_shapes
+from .shapes import dim_factors, infer_shapes
 
 
 def count_macs(graph: Graph, *, tokens: int, batch: int = 1) -> dict[str, int]:
@@ -22,8 +20,8 @@ def count_macs(graph: Graph, *, tokens: int, batch: int = 1) -> dict[str, int]:
         if not is_op(node, "MatMul", "Gemm", "MatMulInteger") or output is None or data is None:
             continue
         inner = data[0] if int_attribute(node, "transA", 0) else data[-1]
-        dims = [
-            d if isinstance(d, int) else batch if d in batches else tokens for d in (*output, inner)
-        ]
-        counts[node.output[0]] = math.prod(dims)
+        number, symbols = dim_factors((*output, inner))
+        for symbol in symbols.elements():
+            number *= batch if symbol in batches else tokens
+        counts[node.output[0]] = number
     return counts
