@@ -128,8 +128,10 @@ def _collect(
     extremes: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
     with tempfile.TemporaryDirectory() as folder:
         session = _open(model, Path(folder) / "model.onnx")
+        inputs = [item.name for item in session.get_inputs()]
         for feeds in calibration:
-            for name, value in zip(names, session.run(list(names), dict(feeds)), strict=True):
+            results = session.run(list(names), {name: feeds[name] for name in inputs})
+            for name, value in zip(names, results, strict=True):
                 flat = value.reshape(-1, value.shape[-1])
                 extremes[name].append((flat.min(axis=0), flat.max(axis=0)))
                 rows[name].append(rng.permutation(flat)[:_ROWS_PER_PAIR])
