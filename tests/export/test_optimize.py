@@ -63,6 +63,39 @@ def test_a_graph_with_subgraphs_is_left_alone():
     assert optimize(model) is model
 
 
+def branching_encoder(first, second):
+    """An encoder that doubles its embeddings where two lengths differ, and else keeps them."""
+    build = Encoder()
+    x = build.embeddings()
+    same = build.node(
+        "Equal", build.length("input_ids", first), build.length("attention_mask", second)
+    )
+    outputs = [
+        helper.make_tensor_value_info(f"branch_{i}", TensorProto.FLOAT, None) for i in (0, 1)
+    ]
+    double = helper.make_graph(
+        [helper.make_node("Add", [x, x], ["branch_0"])], "a", [], outputs[:1]
+    )
+    keep = helper.make_graph(
+        [helper.make_node("Identity", [x], ["branch_1"])], "b", [], outputs[1:]
+    )
+    x = build.node("If", build.node("Not", same), then_branch=double, else_branch=keep)
+    return build.model(build.linear(x, HIDDEN, 1))
+
+
+def test_a_branch_on_equal_lengths_is_decided(assert_same):
+    model = branching_encoder(1, 1)
+    optimized = optimize(model)
+    assert operators(optimized)["If"] == 0
+    assert_same(model, optimized, feeds(), feeds(1, 3))
+
+
+def test_a_branch_that_depends_on_the_input_stays(assert_same):
+    """The batch is as large as the sequence is long for some inputs only."""
+    model = branching_encoder(0, 1)
+    assert optimize(model) is model
+
+
 @settings(deadline=None, max_examples=25)
 @given(batch=st.integers(1, 4), length=st.integers(1, 40))
 def test_inferred_shapes_hold_at_run_time(batch, length):
