@@ -1,12 +1,15 @@
 from collections import Counter
 
 import numpy as np
+import onnxruntime as ort
 import pytest
-from encoders import LAYERS, encoder, feeds
+from encoders import LAYERS, encoder, feeds, run_model
 from fastrerank.export.one_pair import specialize_for_one_pair
 from fastrerank.export.optimize import optimize
 from fastrerank.export.padding import assume_no_padding
 from fastrerank.export.pooled import compute_pooled_position_only
+from fastrerank.export.quantize import quantize_int8
+from fastrerank.export.shared_data import save_sharing_data
 
 ALONE = [feeds(1, length, seed=length, padded=False) for length in (1, 2, 9, 60)]
 
@@ -43,3 +46,14 @@ def test_attention_becomes_one_node():
     after = specialize_for_one_pair(optimize(encoder()))
     assert operators(after)["MultiHeadAttention"] == LAYERS
     assert operators(after)["Softmax"] == operators(after)["Transpose"] == 0
+
+
+def test_two_graphs_share_their_weights(tmp_path):
+    portable = quantize_int8(compute_pooled_position_only(optimize(encoder()))[0])
+    models = {"portable.onnx": portable, "one-pair.onnx": specialize_for_one_pair(portable)}
+    save_sharing_data(models, tmp_path, "weights")
+    large = sum(len(t.raw_data) for t in portable.graph.initializer if len(t.raw_data) >= 1024)
+    assert large <= (tmp_path / "weights").stat().st_size < 1.5 * large
+    for name, model in models.items():
+        session = ort.InferenceSession(tmp_path / name, providers=["CPUExecutionProvider"])
+        assert session.run(None, ALONE[2])[0] == run_model(model, ALONE[2])
