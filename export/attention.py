@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from onnx import NodeProto
 
+from .dims import Dim
 from .graph import Graph, is_op
-from .shape_values import Dim
 from .shapes import Shapes, permutation
 
 _HEADS_FIRST = [0, 2, 1, 3]

@@ -10,10 +10,11 @@ import numpy as np
 from onnx import ModelProto, NodeProto
 
 from .branches import inline_known_branches
+from .dims import Shape, broadcast_dims
+from .elementwise import BROADCAST, UNARY
 from .folding import fold_constants
 from .graph import Array, Graph, int_attribute, is_op
-from .shape_values import Shape
-from .shapes import BROADCAST, UNARY, Shapes, broadcast_dims, infer_shapes
+from .shapes import Shapes, infer_shapes
 
 
 def optimize(model: ModelProto) -> ModelProto:

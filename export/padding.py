@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from .elementwise import BROADCAST, UNARY
 from .folding import evaluate
 from .graph import Array, Graph, is_op
-from .shapes import BROADCAST, UNARY
 
 _MASK = "attention_mask"
 # Operators that move, repeat or leave out elements: what is the same everywhere stays so.

@@ -15,9 +15,9 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import ModelProto, NodeProto
 
+from .dims import Dim
 from .graph import Graph, int_attribute, is_op
 from .position_rules import POSITION_RULES, Cut, reshape_to_one
-from .shape_values import Dim
 from .shapes import Shapes, infer_shapes
 from .single_query import apply_projections_to_query
 from .work import count_macs

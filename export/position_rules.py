@@ -13,9 +13,10 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto
 
+from .dims import Shape, dim_factors
+from .elementwise import BROADCAST, UNARY
 from .graph import Array, int_attribute
-from .shape_values import Shape
-from .shapes import BROADCAST, UNARY, dim_factors, permutation
+from .shapes import permutation
 
 Axes = list[tuple[int, int]] | None  # (input, axis) of every input to cut
 

@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from onnx import NodeProto, TensorProto, numpy_helper
 
+from .dims import Dim, Shape
 from .graph import attribute
 
-Dim = int | str
-Shape = tuple[Dim, ...]
 MAX_TRACKED_ELEMENTS = 16
 
 

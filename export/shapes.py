@@ -2,81 +2,23 @@
 
 A dimension is an int, or a name that stands for one number in the whole graph: the `dim_param`
 of an input ("batch_size"), or an opaque one for a number about which nothing is known. Two
-dimensions with the same name are equal; two with different names may be. A product of dimensions
-that a Reshape merged is written "12*batch_size". Integer tensors that
+dimensions with the same name are equal; two with different names may be. Integer tensors that
 hold shapes are followed too, so that a Reshape by a computed shape has a known result.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 from onnx import NodeProto
 
+from .dims import Dim, Shape, broadcast_dims, divide_dims
+from .elementwise import BROADCAST, UNARY
 from .graph import Graph, attribute, int_attribute
-from .shape_values import MAX_TRACKED_ELEMENTS, VALUE_RULES, Dim, Known, Shape
-
-UNARY = frozenset(
-    (
-        "Abs",
-        "Cast",
-        "Ceil",
-        "Clip",
-        "Cos",
-        "Elu",
-        "Erf",
-        "Exp",
-        "Floor",
-        "Gelu",
-        "HardSigmoid",
-        "HardSwish",
-        "Identity",
-        "IsNaN",
-        "LeakyRelu",
-        "Log",
-        "Mish",
-        "Neg",
-        "Not",
-        "Reciprocal",
-        "Relu",
-        "Round",
-        "Selu",
-        "Sigmoid",
-        "Sign",
-        "Sin",
-        "Softplus",
-        "Softsign",
-        "Sqrt",
-        "Tanh",
-    )
-)
-BROADCAST = frozenset(
-    (
-        "Add",
-        "And",
-        "Div",
-        "Equal",
-        "Greater",
-        "GreaterOrEqual",
-        "Less",
-        "LessOrEqual",
-        "Max",
-        "Min",
-        "Mod",
-        "Mul",
-        "Or",
-        "PRelu",
-        "Pow",
-        "Sub",
-        "Sum",
-        "Where",
-        "Xor",
-    )
-)
+from .shape_values import MAX_TRACKED_ELEMENTS, VALUE_RULES, Known
 
 
 @dataclass(slots=True)
@@ -99,22 +41,6 @@ class Shapes:
 def infer_shapes(graph: Graph) -> Shapes:
     """Return what can be known of the shapes of a graph; values of unknown rank are left out."""
     return _Inference(graph).run()
-
-
-def broadcast_dims(*shapes: Shape) -> Shape | None:
-    """Shape of an elementwise result, or None if it depends on what a symbol stands for."""
-    rank = max(len(s) for s in shapes)
-    result: list[Dim] = []
-    for dims in zip(*(((1,) * (rank - len(s)) + s) for s in shapes), strict=True):
-        wide = {d for d in dims if d != 1}
-        numbers = [d for d in wide if isinstance(d, int)]
-        if len(wide) <= 1:
-            result.append(wide.pop() if wide else 1)
-        elif len(numbers) == 1:  # a symbol beside a number above 1 is that number, or 1
-            result.append(numbers[0])
-        else:
-            return None
-    return tuple(result)
 
 
 class _Inference:
@@ -391,29 +317,6 @@ def permutation(node: NodeProto, rank: int) -> list[int]:
     """Return the axes of a Transpose, reversed by default."""
     perm = attribute(node, "perm")
     return list(reversed(range(rank))) if perm is None else [int(p) for p in perm]  # type: ignore[attr-defined]
-
-
-def divide_dims(whole: Shape, parts: Sequence[Dim]) -> Dim | None:
-    """Return the one dimension that times `parts` gives as many elements as `whole`, or None."""
-    number, symbols = dim_factors(whole)
-    divisor, taken = dim_factors(parts)
-    if divisor == 0 or number % divisor or taken - symbols:
-        return None
-    left = sorted((symbols - taken).elements())
-    number //= divisor
-    return "*".join(([str(number)] if number > 1 else []) + left) if left else number
-
-
-def dim_factors(dims: Sequence[Dim]) -> tuple[int, Counter[str]]:
-    """Return the product of dimensions as a number and symbols with their powers."""
-    number, symbols = 1, Counter[str]()
-    for dim in dims:
-        for factor in str(dim).split("*"):
-            if factor.isdecimal():
-                number *= int(factor)
-            else:
-                symbols[factor] += 1
-    return number, symbols
 
 
 _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from .dims import dim_factors
 from .graph import Graph, int_attribute, is_op
-from .shapes import dim_factors, infer_shapes
+from .shapes import infer_shapes
 
 
 def count_macs(graph: Graph, *, tokens: int, batch: int = 1) -> dict[str, int]:

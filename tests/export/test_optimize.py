@@ -3,9 +3,10 @@ from collections import Counter
 import numpy as np
 import pytest
 from encoders import HIDDEN, LAYERS, Encoder, encoder, feeds, run_model
+from fastrerank.export.dims import broadcast_dims, divide_dims
 from fastrerank.export.graph import Graph
 from fastrerank.export.optimize import optimize
-from fastrerank.export.shapes import broadcast_dims, divide_dims, infer_shapes
+from fastrerank.export.shapes import infer_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
