@@ -136,7 +136,8 @@ def test_concurrency_is_bounded_and_the_rest_waits(reranker):
 
 PROGRAM = """
 import sys, threading
-from fastrerank import serve
+import argparse
+from fastrerank.commands import serve
 
 class Slow(serve.Reranker):
     def rerank(self, *args, **kwargs):
@@ -145,7 +146,6 @@ class Slow(serve.Reranker):
         return super().rerank(*args, **kwargs)
 
 serve.Reranker = Slow
-import argparse
 parser = argparse.ArgumentParser()
 serve.add_arguments(parser)
 sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
