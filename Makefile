@@ -24,7 +24,6 @@ lint: $(DEV_VENV)/installed
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
-	$(DEV)/mypy --config-file export/mypy.ini export
 
 # The checkpoint that becomes the bundled model: make model CHECKPOINT=directory
 CHECKPOINT ?= ../shared/data/model
