@@ -3,8 +3,8 @@
     python benchmarks/overhead.py [--documents 100] [--rounds 40]
 
 Each round times every layer once on the same request, in turn, and the differences are taken within
-a round, so that what else the machine does falls on all of them. `scored by nothing` swaps the model
-for one that answers at once, and shows the layer's own cost without the noise of scoring.
+a round, so that what else the machine does falls on all of them. `scored by nothing` swaps the
+model for one that answers at once, and shows the layer's own cost without the noise of scoring.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class Instant:
             RerankResult(index=i, relevance_score=1 / (i + 1.5)) for i in range(documents)
         ]
 
-    def rerank(self, query: str, documents: Any, **options: Any) -> RerankResponse:
+    def rerank(self, *_: object, top_n: int | None = None, **__: object) -> RerankResponse:
         """Return the answer."""
         return RerankResponse(
             model=self.model_name,
-            results=self._results[: options.get("top_n")],
+            results=self._results[:top_n],
             truncated=[],
             query_truncated=False,
             usage=Usage(prompt_tokens=1000),

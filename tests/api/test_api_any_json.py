@@ -86,7 +86,7 @@ def test_any_json_is_answered(api, data):
 
 @pytest.mark.parametrize("api", RESPONSES)
 @given(data=st.data())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_answers_and_errors_have_the_documented_form(api, data):
     request = data.draw(requests(api))
     status, body = handle(FakeReranker(), api, request)
