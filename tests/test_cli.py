@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import edit_manifest
+from tiny import edit_manifest
 
 from fastrerank.cli import main
 from fastrerank.manifest import MANIFEST_NAME

@@ -5,11 +5,13 @@ import subprocess
 import sys
 import tomllib
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
-from conftest import ROOT
 
 import fastrerank
+
+ROOT = Path(__file__).parent.parent
 
 
 def test_every_public_name_is_there_and_documented():
