@@ -87,6 +87,7 @@ def test_a_large_request_is_refused_in_the_form_of_its_api(reranker, chunked):
     ("method", "path", "content", "status"),
     [
         ("GET", "/v1/rerank", b"", 405),
+        ("BREW", "/v1/rerank", b"", 405),
         ("POST", "/v1/chat/completions", b"{}", 404),
         ("POST", "/v1/rerank", b"{", 400),
         ("POST", "/v1/rerank", b"\xff\xfe\xfd", 400),
