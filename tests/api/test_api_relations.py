@@ -37,7 +37,9 @@ QUERIES = st.lists(WORDS, min_size=1, max_size=5).map(" ".join)
 DOCUMENTS = st.lists(TEXTS, min_size=1, max_size=8)
 # The fake is fast; the real model shows that nothing rests on how the fake scores.
 EXAMPLES = settings(
-    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=25,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 
 
