@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
 DEV = $(DEV_VENV)/bin
+CLIENTS ?= build/clients
 
-.PHONY: demo test test-slow lint model clean
+.PHONY: demo test test-clients test-slow lint model clean
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
@@ -15,7 +16,10 @@ demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints
 	  | $(VENV)/bin/fastrerank rerank --query 'What animals can I find near Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.
-	$(DEV)/pytest
+	FASTRERANK_REQUIRE_CLIENTS=all $(DEV)/pytest
+
+test-clients:  ## The official clients whose versions do not fit in with the others, each apart.
+	$(PYTHON) tests/clients/run.py --build $(CLIENTS)
 
 test-slow: $(DEV_VENV)/installed  ## Real exports, clean installs.
 	$(DEV)/pytest -m slow
@@ -27,9 +31,10 @@ lint: $(DEV_VENV)/installed
 
 # The checkpoint that becomes the bundled model: make model CHECKPOINT=directory
 CHECKPOINT ?= ../shared/data/model
+LICENSE_OF_WEIGHTS = Apache-2.0; trained in part on CC BY-SA 4.0 data
 model: $(DEV_VENV)/installed
 	$(DEV)/fastrerank export $(CHECKPOINT) src/fastrerank/models/default --force --precision int8 \
-	  --name fastrerank-minilm-l6 --license 'Apache-2.0 (trained in part on CC BY-SA 4.0 data)'
+	  --name fastrerank-minilm-l6 --license "$(LICENSE_OF_WEIGHTS)"
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -39,7 +44,7 @@ $(VENV)/installed: pyproject.toml
 $(DEV_VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_VENV)
 	$(DEV)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export]' --group dev
+	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,serve]' --group dev
 	touch $@
 
 clean:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import hmac
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from .api.routes import Models, answer, refusal, route
 from .errors import MissingExtraError
@@ -13,7 +15,8 @@ try:
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
-    from starlette.routing import Mount, Route, request_response
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
 except ImportError as error:
     raise MissingExtraError.for_extra("serve", "fastrerank.asgi") from error
 
@@ -38,36 +41,54 @@ def create_app(
     `models` and `api` are RerankTransport's. With `api_key` a request must bring it, as Bearer or
     in its client's own header. At most `concurrency` requests are scored at a time; others wait.
     """
-    limiter = CapacityLimiter(concurrency)
-    key = api_key.encode() if api_key is not None else None
 
     async def health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
         names = list(models) if isinstance(models, Mapping) else [models.model_name]
         return JSONResponse({"status": "ok", "models": names})
 
-    async def rerank(request: Request) -> Response:
-        host, path = request.url.hostname or "", request.scope["path"]
-        spoken, _ = route(host, path, api)
-        if key is not None and not _has_key(request, key):
-            message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
-            return _json(*refusal(spoken, "key", message))
-        try:
-            body = await _read(request, max_request_bytes)
-        except ClientDisconnect:
-            return Response(status_code=400)  # which nobody reads
-        if body is None:
-            message = f"the request body may have {max_request_bytes} bytes at most"
-            return _json(*refusal(spoken, "size", message))
-        return _json(
-            *await to_thread.run_sync(
-                lambda: answer(
-                    models, method=request.method, host=host, path=path, body=body, told=api
-                ),
-                limiter=limiter,
-            )
-        )
+    rerank = _Rerank(models, api, api_key, max_request_bytes, CapacityLimiter(concurrency))
+    return Starlette(routes=[Route("/health", health), Route("/{path:path}", rerank)])
 
-    return Starlette(routes=[Route("/health", health), Mount("/", app=request_response(rerank))])
+
+@dataclass(frozen=True, slots=True)
+class _Rerank:
+    """The endpoint of every API; an ASGI application, so that it gets every method."""
+
+    models: Models
+    api: str | None
+    api_key: str | None
+    max_request_bytes: int
+    limiter: CapacityLimiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            status, body = await self._answer(request)
+        except ClientDisconnect:
+            return
+        response = Response(body, status_code=status, media_type="application/json")
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> tuple[int, bytes]:
+        host, path = request.url.hostname or "", request.scope["path"]
+        api, _ = route(host, path, self.api)
+        if self.api_key is not None and not _has_key(request, self.api_key.encode()):
+            message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
+            return refusal(api, "key", message)
+        body = await _read(request, self.max_request_bytes)
+        if body is None:
+            message = f"the request body may have {self.max_request_bytes} bytes at most"
+            return refusal(api, "size", message)
+        call = functools.partial(
+            answer,
+            self.models,
+            method=request.method,
+            host=host,
+            path=path,
+            body=body,
+            told=self.api,
+        )
+        return await to_thread.run_sync(call, limiter=self.limiter)
 
 
 def _has_key(request: Request, key: bytes) -> bool:
@@ -89,7 +110,3 @@ async def _read(request: Request, limit: int) -> bytes | None:
         if len(body) > limit:
             return None
     return bytes(body)
-
-
-def _json(status: int, body: bytes) -> Response:
-    return Response(body, status_code=status, media_type="application/json")

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from openvino import Core, Model, Node, Output
+    from openvino import Core, Model, Output
     from openvino.frontend import NodeContext
 
 
@@ -24,12 +24,8 @@ def read_graph(core: "Core", path: Path) -> "Model":
     """
     from openvino.frontend.onnx import ConversionExtension
 
-    for name, domain, converter in (
-        ("DynamicQuantizeLinear", "", _unquantized),
-        ("MatMulInteger", "", _float_product),
-        ("MultiHeadAttention", "com.microsoft", _attention),
-    ):
-        core.add_extension(ConversionExtension(name, domain, converter))
+    core.add_extension(ConversionExtension("DynamicQuantizeLinear", "", _unquantized))
+    core.add_extension(ConversionExtension("MatMulInteger", "", _float_product))
     return core.read_model(path)
 
 
@@ -61,23 +57,3 @@ def _constant(node: "NodeContext", index: int) -> NDArray[np.float32]:
     if source.get_type_name() != "Constant":
         raise RuntimeError("MatMulInteger with weights that are computed is not understood")
     return np.asarray(source.data, dtype=np.float32)
-
-
-def _attention(node: "NodeContext") -> "list[Output]":
-    """Return softmax(q k^T scale) v by heads, [batch, length, hidden]; there is no mask."""
-    from openvino import opset13 as ops
-
-    if node.get_input_size() != 3:
-        raise RuntimeError("MultiHeadAttention with a bias or a mask is not understood")
-    by_head = ops.constant(np.array([0, 0, node.get_attribute("num_heads"), -1]))
-    heads_first = ops.constant(np.array([0, 2, 1, 3]))
-
-    def split(index: int) -> "Node":
-        return ops.transpose(ops.reshape(node.get_input(index), by_head, True), heads_first)
-
-    query, key, value = split(0), split(1), split(2)
-    scale = ops.constant(np.float32(node.get_attribute("scale")))
-    scores = ops.multiply(ops.matmul(query, key, False, True), scale)
-    context = ops.matmul(ops.softmax(scores, -1), value, False, False)
-    merged = ops.constant(np.array([0, 0, -1]))
-    return [ops.reshape(ops.transpose(context, heads_first), merged, True).output(0)]

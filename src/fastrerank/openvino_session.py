@@ -41,7 +41,7 @@ class OpenVinoSession:
         self._model: CompiledModel | None = None
         self._idle: list[InferRequest] = []
         self._lock = threading.Lock()
-        self.reads_mask = self._load()
+        self._load()
         _all_sessions.add(self)
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
@@ -69,8 +69,7 @@ class OpenVinoSession:
                 assert self._model is not None  # noqa: S101  # _load sets it or raises
                 return self._model.create_infer_request()
 
-    def _load(self) -> bool:
-        """Load the model; return whether it reads the attention mask."""
+    def _load(self) -> None:
         try:
             import openvino
         except ImportError as error:
@@ -79,14 +78,11 @@ class OpenVinoSession:
 
         try:
             core = openvino.Core()
-            graph = read_graph(core, self._path)
-            self._model = core.compile_model(graph, "CPU", self._options)
+            self._model = core.compile_model(read_graph(core, self._path), "CPU", self._options)
         except RuntimeError as error:
             raise BundleError(
                 f"openvino {openvino.__version__} cannot load {self._path}: {error}"
             ) from error
-        masks = [p for p in graph.inputs if "attention_mask" in p.names]
-        return all(mask.get_target_inputs() for mask in masks)
 
     def _abandon_model(self) -> None:
         """Forget a parent's model without freeing it: that would wait for its threads for ever."""

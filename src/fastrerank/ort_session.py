@@ -19,8 +19,6 @@ class OrtSession:
     :raises BundleError: if ONNX Runtime cannot load the file.
     """
 
-    reads_mask = True  # a graph without one is exported for runs of one pair, which have no padding
-
     def __init__(self, path: Path, output: str) -> None:
         import onnxruntime as ort  # 100 ms that `import fastrerank` need not pay
 

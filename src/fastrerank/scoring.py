@@ -55,9 +55,7 @@ class PairScorer:
         self._manifest = manifest
         self._single = runs_single(manifest, plan.runtime, plan.weights)
         self._budget = plan.token_budget
-        # A graph without a mask would read padding as text.
-        self._multiple = plan.length_multiple if session.reads_mask else 1
-        self._equal = plan.length_multiple > 1
+        self._multiple = plan.length_multiple
         self._tokenizer = tokenizer
         self._session = session
         self._workers = workers
@@ -86,7 +84,7 @@ class PairScorer:
             truncated = np.array([encoding.truncated for encoding in encodings], dtype=np.bool_)
             scored.append(ScoredPairs(outputs=outputs, lengths=lengths, truncated=truncated))
             padded = self._padded(lengths)
-            for positions in batches(padded, self._budget, equal=self._equal):
+            for positions in batches(padded, self._budget, equal=self._multiple > 1):
                 rows = [encodings[i] for i in positions]
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
 

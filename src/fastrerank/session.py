@@ -7,16 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .bundle import Bundle
-from .plan import OPENVINO, Plan
+from .plan import OPENVINO, Plan, runs_single
 
 
 class Session(Protocol):
-    """A loaded model; many threads may call `run` at once.
-
-    `reads_mask` is False for a graph without an attention mask: its batches must not be padded.
-    """
-
-    reads_mask: bool
+    """A loaded model; many threads may call `run` at once."""
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return the outputs of a batch, float32 [batch, labels], for int64 [batch, length]."""
@@ -29,7 +24,8 @@ def open_session(bundle: Bundle, plan: Plan) -> Session:
     :raises BundleError: if a file is missing or changed, or the runtime cannot load it.
     :raises MissingExtraError: if the runtime is not installed.
     """
-    path, output = bundle.onnx_path(plan.weights), bundle.manifest.output
+    one_pair = runs_single(bundle.manifest, plan.runtime, plan.weights)
+    path, output = bundle.onnx_path(plan.weights, one_pair=one_pair), bundle.manifest.output
     if plan.runtime == OPENVINO:
         from .openvino_session import OpenVinoSession
 

@@ -87,6 +87,7 @@ def test_a_large_request_is_refused_in_the_form_of_its_api(reranker, chunked):
     ("method", "path", "content", "status"),
     [
         ("GET", "/v1/rerank", b"", 405),
+        ("BREW", "/v1/rerank", b"", 405),
         ("POST", "/v1/chat/completions", b"{}", 404),
         ("POST", "/v1/rerank", b"{", 400),
         ("POST", "/v1/rerank", b"\xff\xfe\xfd", 400),
@@ -136,7 +137,8 @@ def test_concurrency_is_bounded_and_the_rest_waits(reranker):
 
 PROGRAM = """
 import sys, threading
-from fastrerank import serve
+import argparse
+from fastrerank.commands import serve
 
 class Slow(serve.Reranker):
     def rerank(self, *args, **kwargs):
@@ -145,7 +147,6 @@ class Slow(serve.Reranker):
         return super().rerank(*args, **kwargs)
 
 serve.Reranker = Slow
-import argparse
 parser = argparse.ArgumentParser()
 serve.add_arguments(parser)
 sys.exit(serve.run(parser.parse_args(sys.argv[1:])))

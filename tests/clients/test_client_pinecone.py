@@ -11,8 +11,8 @@ pinecone = client("pinecone")
 
 @pytest.fixture
 def rerank(reranker):
-    with served(reranker) as url:
-        yield pinecone.Pinecone(api_key="key", host=f"{url}/pinecone").inference.rerank
+    with served(reranker) as url, pinecone.Pinecone(api_key="key", host=f"{url}/pinecone") as pc:
+        yield pc.inference.rerank
 
 
 def test_rerank(rerank, ranked):

@@ -8,6 +8,7 @@ import threading
 import httpx
 import pytest
 from official import DOCUMENTS, QUERY, client
+from serving import served
 
 voyageai = client("voyageai")
 requestor = client("voyageai.api_resources.api_requestor")
@@ -58,3 +59,10 @@ def test_an_error_is_its_own(voyage, transport):
     with pytest.raises(voyageai.error.InvalidRequestError, match="documents"):
         voyage.rerank(QUERY, ["long " * 9000], model="rerank-2", truncation=False)
     assert transport.requests == 1
+
+
+def test_it_runs_on_the_served_form_with_a_base_url(reranker, ranked):
+    with served(reranker) as url:
+        voyage = voyageai.Client(api_key="key", base_url=f"{url}/voyage/v1")
+        response = voyage.rerank(QUERY, DOCUMENTS, model="rerank-2")
+    assert [(each.index, each.relevance_score) for each in response.results] == ranked

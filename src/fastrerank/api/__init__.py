@@ -74,9 +74,9 @@ def respond(api: Api, find: Callable[[str | None], Reranker], request: object) -
     except RefusedError as refused:
         return api.refuse(refused.problem)
     except InvalidRequestError as error:
+        # What has passed the checks of the API, `rerank` refuses for its length alone.
         path = _path(error.param, api)
-        kind = "too_long" if path and path[0] != "rank_fields" else "value"
-        return api.refuse(Problem(kind=kind, path=path, message=str(error)))
+        return api.refuse(Problem(kind="too_long", path=path, message=str(error)))
     except ClosedError:
         return api.refuse(Problem(kind="closed", message="the reranker is closed"))
     except Exception:

@@ -44,7 +44,7 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
         request["query"],
         **_chosen(documents, request["rank_fields"]),
         top_n=request["top_n"],
-        truncate=(request["parameters"].get("truncate") or "END").lower(),
+        truncate=request["parameters"],
     )
     echo = as_object if request["return_documents"] else None
     return {
@@ -80,7 +80,7 @@ PINECONE = Api(
         "top_n": optional(count),
         "return_documents": optional(flag, default=True),
         "rank_fields": optional(list_of(text, at_least=1), default=["text"]),
-        "parameters": optional(parameters, default={}),
+        "parameters": optional(parameters, default="end"),
     },
     answer=_answer,
     error=_error,

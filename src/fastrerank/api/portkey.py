@@ -22,24 +22,22 @@ from .shapes import as_object, by_fields, openai_error, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:
+    from ..request import Truncate
     from ..reranker import Reranker
 
-_TRUNCATE = choice("END", "START", "NONE")
+_TRUNCATE: dict[str, Truncate] = {"END": "end", "START": "start", "NONE": "none"}
 
 
-def parameters(value: object, path: Path) -> dict[str, Any]:
-    """Accept Pinecone's `parameters`: `truncate` is END (the default), START or NONE."""
-    found = dict(mapping(value, path))
-    if found.get("truncate") is not None:
-        _TRUNCATE(found["truncate"], (*path, "truncate"))
-    return found
+def parameters(value: object, path: Path) -> Truncate:
+    """Accept Pinecone's `parameters` and return how they say to cut; the rest means nothing."""
+    name = mapping(value, path).get("truncate")
+    return "end" if name is None else _TRUNCATE[choice(*_TRUNCATE)(name, (*path, "truncate"))]
 
 
-def _truncate(request: dict[str, Any]) -> str:
+def _truncate(request: dict[str, Any]) -> Truncate:
     """Return how to cut: `truncation` if given, else what the parameters say."""
-    if request["truncation"] is not None:
-        return "end" if request["truncation"] else "none"
-    return str(request["parameters"].get("truncate") or "end").lower()
+    told: Truncate = request["parameters"]
+    return {None: told, True: "end", False: "none"}[request["truncation"]]
 
 
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
@@ -75,7 +73,7 @@ PORTKEY = Api(
         "priority": optional(number),
         "rank_fields": optional(list_of(text)),
         "truncation": optional(flag),
-        "parameters": optional(parameters, default={}),
+        "parameters": optional(parameters, default="end"),
     },
     answer=_answer,
     error=openai_error,

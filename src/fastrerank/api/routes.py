@@ -76,7 +76,7 @@ def _finder(models: Models) -> Callable[[str | None], Reranker]:
     def find(name: str | None) -> Reranker:
         if name is None and len(models) == 1:
             return next(iter(models.values()))
-        if name not in models:
+        if name is None or name not in models:
             raise must_be(("model",), "one of " + ", ".join(models), name, "model")
         return models[name]
 

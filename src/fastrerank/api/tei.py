@@ -9,9 +9,10 @@ from .shapes import raw, results
 from .spec import Api
 
 if TYPE_CHECKING:
+    from ..request import Truncate
     from ..reranker import Reranker
 
-_CUTS = {"left": "start", "right": "end", "Left": "start", "Right": "end"}
+_CUTS: dict[str, Truncate] = {"left": "start", "right": "end", "Left": "start", "Right": "end"}
 
 
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:

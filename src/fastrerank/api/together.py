@@ -1,4 +1,4 @@
-"""Together: objects are ranked as compact JSON, over all of their keys or the `rank_fields`."""
+"""Together: objects are ranked, and echoed, as compact JSON of all keys or the `rank_fields`."""
 
 from __future__ import annotations
 
@@ -45,18 +45,15 @@ def _text(document: Document, rank_fields: list[str] | None) -> str:
 
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
     documents, fields = request["documents"], request["rank_fields"]
-    response = reranker.rerank(
-        request["query"], [_text(each, fields) for each in documents], top_n=request["top_n"]
-    )
+    read = [_text(each, fields) for each in documents]
+    response = reranker.rerank(request["query"], read, top_n=request["top_n"])
     # The response must have a `document` all the same, and a client reads {"text": null} as "None".
     echo = request["return_documents"]
     return {
         "id": response.id,
         "object": "rerank",
         "model": request["model"],
-        "results": results(
-            response, documents, lambda each: {"text": _text(each, None)} if echo else {}
-        ),
+        "results": results(response, read, lambda each: {"text": each} if echo else {}),
         "usage": {
             "prompt_tokens": response.usage.prompt_tokens,
             "completion_tokens": 0,
