@@ -9,10 +9,10 @@ CLIENTS ?= build/clients
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
-	  'The llama is a domesticated South American camelid, used by Andean cultures as a pack animal.' \
+	  'Llamas are kept as pack animals in the Andes of Peru.' \
 	  'The giant panda is a bear species endemic to China.' \
-	  'Guanacos are wild South American camelids that live in the mountains of Peru and Chile.' \
-	  'The wild Bactrian camel is endemic to Northwest China and southwestern Mongolia.' \
+	  'Guanacos are wild camelids that live in the mountains of Peru and Chile.' \
+	  'Lima, the capital of Peru, lies on the coast of the Pacific.' \
 	  | $(VENV)/bin/fastrerank rerank --query 'What animals can I find near Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.

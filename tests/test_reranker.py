@@ -171,7 +171,7 @@ NEIGHBOURS = [
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(len(NEIGHBOURS))), st.integers(1, len(NEIGHBOURS)))
 def test_a_score_depends_on_its_own_pair_only(reranker, order, count):
     chosen = list(order)[:count]

@@ -75,4 +75,9 @@ def test_the_first_example_prints_what_the_readme_says(capsys):
     text = (ROOT / "README.md").read_text()
     printed = re.search(r"```\n(.*?)```", text[text.index(first) + len(first) + 3 :], re.DOTALL)[1]
     exec(compile(first, "README block 0", "exec"), {"__name__": "readme"})
-    assert capsys.readouterr().out == printed
+    found = [line.split() for line in capsys.readouterr().out.splitlines()]
+    expected = [line.split() for line in printed.splitlines()]
+    assert [index for index, _ in found] == [index for index, _ in expected]
+    # The last digits of an int8 score depend on the processor.
+    for (_, score), (_, shown) in zip(found, expected, strict=True):
+        assert abs(float(score) - float(shown)) < 0.06
