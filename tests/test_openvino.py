@@ -154,7 +154,7 @@ def test_forked_children_can_rerank_and_end():
         import os, sys
         from fastrerank import Reranker
         reranker = Reranker(runtime="openvino", precision="fp32", threads=2)
-        documents = ["llamas live in Peru", "pandas live in China", "bread is baked"] * 10
+        documents = [f"{n} llamas live in Peru" for n in range(30)]
         before = reranker.rerank("animals of Peru", documents).results
         child = os.fork()
         if child == 0:
@@ -187,7 +187,7 @@ def test_idle_threads_use_no_processor_time():
         import time
         from fastrerank import Reranker
         reranker = Reranker(runtime="openvino", threads=2)
-        reranker.rerank("a query", ["some text"] * 20)
+        reranker.rerank("a query", [f"text {n}" for n in range(20)])
         time.sleep(0.1)
         before = time.process_time()
         time.sleep(0.5)

@@ -202,16 +202,20 @@ class Reranker:
         logits = self._logits(scored)
         responses, start = [], 0
         for request in prepared:
-            part = slice(start, start + len(request.texts))
+            part = start + np.array(request.pair_of, dtype=np.int64)
             responses.append(self._response(request, scored, logits, part))
-            start = part.stop
+            start += len(request.texts)
         return responses
 
     def _prepared(self, request: RerankRequest) -> "_Prepared":
         fields = request.rank_fields
-        texts = [document_text(d, index, fields) for index, d in enumerate(request.documents)]
+        texts: dict[str, int] = {}
+        pair_of = [
+            texts.setdefault(document_text(document, index, fields), len(texts))
+            for index, document in enumerate(request.documents)
+        ]
         query = self._tokenizer.encode_query(request.query, request.instruction, request.truncate)
-        return _Prepared(request, query, texts)
+        return _Prepared(request, query, list(texts), pair_of)
 
     def _pairs_of(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
         encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
@@ -249,7 +253,7 @@ class Reranker:
         prepared: "_Prepared",
         scored: ScoredPairs,
         logits: NDArray[np.float32],
-        part: slice,
+        part: NDArray[np.int64],
     ) -> RerankResponse:
         request = prepared.request
         scores = self._relevance(logits[part])
@@ -285,16 +289,21 @@ def _as_request(request: RerankRequest | Mapping[str, Any], position: int) -> Re
 
 
 class _Prepared(NamedTuple):
-    """A checked request: its query encoded, its documents as texts."""
+    """A checked request: its query encoded, its documents as texts, each text once.
+
+    `pair_of` holds the position in `texts` of every document.
+    """
 
     request: RerankRequest
     query: EncodedQuery
     texts: list[str]
+    pair_of: list[int]
 
     def pairs(self) -> Iterator[Pair]:
         limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
-        for index, text in enumerate(self.texts):
-            yield Pair(self.query, text, f"documents[{index}]", limit, truncate)
+        first = {pair: index for index, pair in reversed(list(enumerate(self.pair_of)))}
+        for pair, text in enumerate(self.texts):
+            yield Pair(self.query, text, f"documents[{first[pair]}]", limit, truncate)
 
 
 def _reload(arguments: Mapping[str, Any]) -> Reranker:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .batching import batches, windows
 from .collate import collate
 from .manifest import Manifest
+from .memory import HeapTrimmer
 from .plan import Plan, runs_single
 from .session import Session
 from .tokenization import Encoding, Pair, PairTokenizer
@@ -59,14 +60,17 @@ class PairScorer:
         self._tokenizer = tokenizer
         self._session = session
         self._workers = workers
+        self._trimmer = HeapTrimmer()
 
     def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
         """Return the answers for all pairs; memory beyond them does not grow with their number."""
         scored = [_empty(self._manifest.labels)]
         self._workers.each(self._run, self._batches(iter(pairs), scored))
+        lengths = np.concatenate([part.lengths for part in scored])
+        self._trimmer.after_call(int(lengths.max(initial=0)))
         return ScoredPairs(
             outputs=np.concatenate([part.outputs for part in scored]),
-            lengths=np.concatenate([part.lengths for part in scored]),
+            lengths=lengths,
             truncated=np.concatenate([part.truncated for part in scored]),
         )
 
