@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV ?= .venv
 DEV_VENV ?= .venv-dev
 DEV = $(DEV_VENV)/bin
+CLIENTS ?= build/clients
 
-.PHONY: demo test test-slow lint model bench clean
+.PHONY: demo test test-clients test-slow lint model bench clean
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
@@ -15,7 +16,10 @@ demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints
 	  | $(VENV)/bin/fastrerank rerank --query 'What animals can I find near Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.
-	$(DEV)/pytest
+	FASTRERANK_REQUIRE_CLIENTS=all $(DEV)/pytest
+
+test-clients:  ## The official clients whose versions do not fit in with the others, each apart.
+	$(PYTHON) tests/clients/run.py --build $(CLIENTS)
 
 test-slow: $(DEV_VENV)/installed  ## Real exports, clean installs.
 	$(DEV)/pytest -m slow
@@ -24,7 +28,6 @@ lint: $(DEV_VENV)/installed
 	$(DEV)/ruff check
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
-	$(DEV)/mypy --config-file export/mypy.ini export
 
 # The checkpoint that becomes the bundled model: make model CHECKPOINT=directory
 CHECKPOINT ?= ../shared/data/model
@@ -51,7 +54,7 @@ $(VENV)/installed: pyproject.toml
 $(DEV_VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_VENV)
 	$(DEV)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export]' --group dev
+	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,serve]' --group dev
 	touch $@
 
 clean:

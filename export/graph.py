@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
-import onnx
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 Array = np.ndarray
@@ -26,13 +26,9 @@ class Graph:
         self.initializers: dict[str, TensorProto] = {t.name: t for t in model.graph.initializer}
         self.nodes: list[NodeProto] = []
         for node in model.graph.node:
-            tensor = _constant_tensor(node)
-            if tensor is None:
-                copy = NodeProto()
-                copy.CopyFrom(node)
-                self.nodes.append(copy)
-            else:
-                self.initializers[node.output[0]] = tensor
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            self.append(copy)
         self._arrays: dict[str, Array] = {}
         self._names = {name for node in self.nodes for name in node.output}
         self._names.update(self.initializers, self.inputs)
@@ -41,7 +37,8 @@ class Graph:
     @property
     def opset(self) -> int:
         """Version of the default operator set."""
-        return next(o.version for o in self._model.opset_import if o.domain in _DEFAULT_DOMAINS)
+        versions = {o.domain: o.version for o in self._model.opset_import}
+        return int(versions.get("", versions.get("ai.onnx", 1)))
 
     @property
     def input_shapes(self) -> dict[str, tuple[int | str, ...]]:
@@ -50,7 +47,8 @@ class Graph:
         for value in self._model.graph.input:
             if value.type.tensor_type.HasField("shape"):
                 shapes[value.name] = tuple(
-                    dim.dim_param or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
+                    dim.dim_param
+                    or (dim.dim_value if dim.HasField("dim_value") else f"?{value.name}{i}")
                     for i, dim in enumerate(value.type.tensor_type.shape.dim)
                 )
         return shapes
@@ -86,7 +84,7 @@ class Graph:
         return float(array.reshape(())) if array is not None and array.size == 1 else None
 
     def sole_consumer(self, name: str) -> NodeProto | None:
-        """The one node that reads `name`, or None if several do or it is an output."""
+        """Return the one node that reads `name`, or None if several do or it is an output."""
         nodes = self.consumers.get(name, [])
         return nodes[0] if len(nodes) == 1 and name not in self.outputs else None
 
@@ -96,6 +94,11 @@ class Graph:
         self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
+    def set_constant(self, name: str, array: Array) -> None:
+        """Give `name` a constant value in place of its producer, which must be removed."""
+        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self._arrays.pop(name, None)
+
     def add_node(
         self,
         op_type: str,
@@ -104,20 +107,41 @@ class Graph:
         *,
         outputs: int = 1,
         domain: str = "",
-        attributes: Mapping[str, object] | None = None,
+        attributes: Mapping[str, Any] | None = None,
     ) -> list[str]:
         """Append a node with fresh outputs named after `stem` and return their names."""
         names = [self.fresh(stem if i == 0 else f"{stem}_{i}") for i in range(outputs)]
-        node = helper.make_node(op_type, list(inputs), names, names[0], domain=domain, **(attributes or {}))
+        node = helper.make_node(
+            op_type, list(inputs), names, names[0], domain=domain, **(attributes or {})
+        )
         self.nodes.append(node)
         return names
 
+    def append(self, node: NodeProto) -> None:
+        """Add a node as it is, or the initializer that a Constant node stands for."""
+        tensor = _constant_tensor(node)
+        if tensor is None:
+            self.nodes.append(node)
+        else:
+            self.initializers[node.output[0]] = tensor
+
     def replace_uses(self, old: str, new: str) -> None:
-        """Make every consumer of `old` read `new`; `old` must not be a graph output."""
+        """Make every consumer of `old` read `new`."""
         for node in self.nodes:
             for i, name in enumerate(node.input):
                 if name == old:
                     node.input[i] = new
+
+    def replace(self, node: NodeProto, value: str) -> None:
+        """Make the consumers of a node's first result read `value`, and remove the node.
+
+        Where the result is a graph output, `value` is copied to it.
+        """
+        result = node.output[0]
+        self.remove([node])
+        self.replace_uses(result, value)
+        if result in self.outputs:
+            self.nodes.append(helper.make_node("Identity", [value], [result], f"{result}/copy"))
 
     def remove(self, nodes: Iterable[NodeProto]) -> None:
         """Take nodes out of the graph."""
@@ -130,7 +154,7 @@ class Graph:
         self.reindex()
 
     def sorted_nodes(self) -> list[NodeProto]:
-        """The nodes that some output needs, each after the producers of its inputs."""
+        """Return the nodes that some output needs, each after the producers of its inputs."""
         self.reindex()
         order: list[NodeProto] = []
         done: set[int] = set()
@@ -184,11 +208,13 @@ def attribute(node: NodeProto, name: str, default: object = None) -> object:
 
 def int_attribute(node: NodeProto, name: str, default: int) -> int:
     """Value of a node's integer attribute."""
-    return int(attribute(node, name, default))  # type: ignore[call-overload, no-any-return]
+    value = attribute(node, name, default)
+    assert isinstance(value, int)  # noqa: S101  # the operator's schema says so
+    return value
 
 
 def is_op(node: NodeProto | None, *op_types: str) -> bool:
-    """True if the node is one of these operators of the default domain."""
+    """Return whether the node is one of these operators of the default domain."""
     return node is not None and node.domain in _DEFAULT_DOMAINS and node.op_type in op_types
 
 
@@ -224,7 +250,7 @@ def _all_inputs(node: NodeProto) -> list[str]:
 
 
 def _without_body(model: ModelProto) -> ModelProto:
-    """The model's header, inputs and outputs."""
+    """Return the model's header, inputs and outputs."""
     shell = ModelProto(
         ir_version=model.ir_version,
         producer_name=model.producer_name,

@@ -7,19 +7,22 @@ leaves alone what it does not recognise.
 from __future__ import annotations
 
 import numpy as np
-from onnx import ModelProto, NodeProto, helper, numpy_helper
-from onnx.reference import ReferenceEvaluator
+from onnx import ModelProto, NodeProto
 
+from .branches import inline_known_branches
+from .dims import Shape, broadcast_dims
+from .elementwise import BROADCAST, UNARY
+from .folding import fold_constants
 from .graph import Array, Graph, int_attribute, is_op
-from .shapes import BROADCAST, UNARY, Dim, Shape, Shapes, broadcast_dims, infer_shapes
-
-_MAX_FOLDED_ELEMENTS = 1 << 20
-_NEVER_FOLDED = ("RandomNormal", "RandomUniform", "RandomNormalLike", "RandomUniformLike", "Dropout")
+from .shapes import Shapes, infer_shapes
 
 
 def optimize(model: ModelProto) -> ModelProto:
     """Return the same function as a simpler graph: constants folded, shapes fixed, Gelu fused."""
     graph = Graph(model)
+    if graph.opset < 13:
+        return model
+    inline_known_branches(graph)
     if graph.has_subgraphs:
         return model
     fold_constants(graph)
@@ -31,46 +34,6 @@ def optimize(model: ModelProto) -> ModelProto:
     _fold_scales(graph)
     _share_equal_nodes(graph)
     return graph.to_model()
-
-
-def fold_constants(graph: Graph) -> None:
-    """Compute once what depends on constants alone."""
-    for node in graph.sorted_nodes():
-        arrays = [graph.constant(name) if name else None for name in node.input]
-        if (
-            not node.input
-            or node.domain not in ("", "ai.onnx")
-            or node.op_type in _NEVER_FOLDED
-            or any(a is None and name for a, name in zip(arrays, node.input, strict=True))
-            or sum(a.size for a in arrays if a is not None) > _MAX_FOLDED_ELEMENTS
-        ):
-            continue
-        results = _evaluate(graph, node, arrays)
-        if any(r.size > _MAX_FOLDED_ELEMENTS for r in results):
-            continue
-        graph.remove([node])
-        for name, result in zip(node.output, results, strict=True):
-            _set_constant(graph, name, result)
-    graph.reindex()
-
-
-def _evaluate(graph: Graph, node: NodeProto, arrays: list[Array | None]) -> list[Array]:
-    inputs = {n: a for n, a in zip(node.input, arrays, strict=True) if a is not None}
-    infos = [
-        helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
-        for n, a in inputs.items()
-    ]
-    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output]
-    model = helper.make_model(
-        helper.make_graph([node], "node", infos, outputs),
-        opset_imports=[helper.make_opsetid("", graph.opset)],
-    )
-    return [np.asarray(r) for r in ReferenceEvaluator(model).run(None, inputs)]
-
-
-def _set_constant(graph: Graph, name: str, array: Array) -> None:
-    """Give a value that was computed a constant instead, under its old name."""
-    graph.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
 
 
 def _fix_shapes(graph: Graph) -> None:
@@ -86,7 +49,7 @@ def _fix_shapes(graph: Graph) -> None:
         known = value is not None and shape is not None and all(isinstance(d, int) for d in value)
         if known and node.op_type != "Equal":
             graph.remove([node])
-            _set_constant(graph, node.output[0], np.array(value, np.int64).reshape(shape))  # type: ignore[arg-type]
+            graph.set_constant(node.output[0], np.array(value, np.int64).reshape(shape))  # type: ignore[arg-type]
     graph.prune()
 
 
@@ -127,9 +90,9 @@ def _drop_mask_expansion(graph: Graph) -> None:
 
 
 def _absorbed(graph: Graph, before: Shapes, name: str, smaller: dict[str, Shape]) -> bool:
-    """True if every elementwise path from `name` meets an operand that restores the shape."""
+    """Return whether every elementwise path from `name` soon has its full shape again."""
     for consumer in graph.consumers.get(name, []):
-        if not is_op(consumer, *(UNARY | BROADCAST)) or consumer.op_type == "Trilu":
+        if not is_op(consumer, *UNARY, *BROADCAST):
             return False
         output = consumer.output[0]
         operands = [smaller.get(i, before.shape.get(i)) for i in consumer.input]
@@ -182,7 +145,12 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
             factors -= {"x"}
         elif graph.scalar(other) == 0.5:
             factors -= {"half"}
-        elif halved is not None and is_op(halved, "Mul") and halved.input[0] == x and graph.scalar(halved.input[1]) == 0.5:
+        elif (
+            halved is not None
+            and is_op(halved, "Mul")
+            and halved.input[0] == x
+            and graph.scalar(halved.input[1]) == 0.5
+        ):
             factors -= {"x", "half"}
         else:
             return None
@@ -210,7 +178,9 @@ def _fold_scales(graph: Graph) -> None:
         graph.reindex()
 
 
-def _linear_path(graph: Graph, value: str, consumer: NodeProto) -> list[tuple[NodeProto, int]] | None:
+def _linear_path(
+    graph: Graph, value: str, consumer: NodeProto
+) -> list[tuple[NodeProto, int]] | None:
     """Weights and biases that a factor on `value` can move into: (node, input index) each."""
     found: list[tuple[NodeProto, int]] = []
     while True:
@@ -228,6 +198,8 @@ def _linear_path(graph: Graph, value: str, consumer: NodeProto) -> list[tuple[No
             value = node.input[1 - constants[0]]
         elif is_op(node, "MatMul") and graph.constant(node.input[1]) is not None:
             return [*found, (node, 1)]
+        elif is_op(node, "MatMul") and not found:
+            value = node.input[0]  # scores: the factor moves into the queries
         else:
             return None
 
@@ -253,6 +225,3 @@ def _identity(graph: Graph, name: str) -> object:
     if array is None or array.size > 64:
         return name
     return (array.dtype.str, array.shape, array.tobytes())
-
-
-__all__ = ["Dim", "fold_constants", "optimize", "reshape_target"]

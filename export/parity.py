@@ -1,4 +1,4 @@
-"""The gate: does a bundle score as the original model does?"""
+"""The gate: a bundle must score as the original model does."""
 
 from __future__ import annotations
 

@@ -38,8 +38,8 @@ PASSAGES = [
     " is a federal district on the Potomac.",
     "Capital punishment has existed in the United States since before the United States was a"
     " country. As of 2017 it is legal in 30 of the 50 states.",
-    "Sunlight is scattered by the molecules of the air. Short waves are scattered far more than long"
-    " ones, so light that reaches us from all over the sky is mostly blue.",
+    "Sunlight is scattered by the molecules of the air. Short waves are scattered far more than"
+    " long ones, so light that reaches us from all over the sky is mostly blue.",
     "At sunset the light has passed through so much air that most of the blue has been scattered"
     " away, and the sky near the horizon turns red.",
     "rows.sort(key=lambda row: row['name'])  # in place; sorted(rows, key=itemgetter('name')) gives"
@@ -58,8 +58,8 @@ PASSAGES = [
     "Too little vitamin D shows as tiredness, bone pain, weak muscles and, in children, rickets.",
     "Alexander Graham Bell was awarded the patent for the telephone in 1876; Elisha Gray filed a"
     " caveat the same day, and Antonio Meucci had shown a device years before.",
-    "Bacteria are living cells that divide by themselves, and antibiotics can kill them. Viruses are"
-    " packets of genes in a shell that multiply only inside a host's cells.",
+    "Bacteria are living cells that divide by themselves, and antibiotics can kill them. Viruses"
+    " are packets of genes in a shell that multiply only inside a host's cells.",
     "Der Mont Blanc ist mit 4806 Metern der höchste Berg der Alpen.",
     "モンブランはアルプス山脈の最高峰です。 Монблан, самая высокая гора Альп 🏔️.",
     "ok",

@@ -13,34 +13,27 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
-from onnx import NodeProto, TensorProto, numpy_helper
+from onnx import NodeProto
 
+from .dims import Dim, Shape, broadcast_dims, divide_dims
+from .elementwise import BROADCAST, UNARY
 from .graph import Graph, attribute, int_attribute
-
-Dim = int | str
-Shape = tuple[Dim, ...]
-_MAX_TRACKED_ELEMENTS = 16
-
-UNARY = frozenset(
-    "Abs Cast Ceil Clip Cos Elu Erf Exp Floor Gelu HardSigmoid HardSwish Identity IsNaN LeakyRelu "
-    "Log Mish Neg Not QuickGelu Reciprocal Relu Round Selu Sigmoid Sign Sin Softplus Softsign Sqrt "
-    "Tanh Trilu".split()
-)
-BROADCAST = frozenset(
-    "Add And Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Or PRelu Pow Sub "
-    "Sum Where Xor".split()
-)
+from .shape_values import MAX_TRACKED_ELEMENTS, VALUE_RULES, Known
 
 
 @dataclass(slots=True)
 class Shapes:
-    """Shapes by value name, and the contents of the small integer tensors that are known."""
+    """What is known, by value name.
+
+    `value` holds the contents of small integer tensors, `truth` those of single booleans.
+    """
 
     shape: dict[str, Shape] = field(default_factory=dict)
     value: dict[str, Shape] = field(default_factory=dict)
+    truth: dict[str, bool] = field(default_factory=dict)
 
     def rank(self, name: str) -> int | None:
-        """Number of dimensions, or None if unknown."""
+        """Return the number of dimensions, or None if unknown."""
         shape = self.shape.get(name)
         return None if shape is None else len(shape)
 
@@ -48,22 +41,6 @@ class Shapes:
 def infer_shapes(graph: Graph) -> Shapes:
     """Return what can be known of the shapes of a graph; values of unknown rank are left out."""
     return _Inference(graph).run()
-
-
-def broadcast_dims(*shapes: Shape) -> Shape | None:
-    """Shape of an elementwise result, or None if it depends on what a symbol stands for."""
-    rank = max(len(s) for s in shapes)
-    result: list[Dim] = []
-    for dims in zip(*(((1,) * (rank - len(s)) + s) for s in shapes), strict=True):
-        wide = {d for d in dims if d != 1}
-        numbers = [d for d in wide if isinstance(d, int)]
-        if len(wide) <= 1:
-            result.append(wide.pop() if wide else 1)
-        elif len(numbers) == 1:  # a symbol beside a number above 1 is that number, or 1
-            result.append(numbers[0])
-        else:
-            return None
-    return tuple(result)
 
 
 class _Inference:
@@ -96,6 +73,9 @@ class _Inference:
                 self._known.shape[name] = result
         if value is not None:
             self._known.value[node.output[0]] = value
+        truth = self._truth_of(node)
+        if truth is not None:
+            self._known.truth[node.output[0]] = truth
 
     # Shapes. Each rule returns one shape (or None) for each output.
 
@@ -107,7 +87,7 @@ class _Inference:
         if name in self._known.value:
             return self._known.value[name]
         tensor = self._graph.initializers.get(name)
-        if tensor is None or int(np.prod(tensor.dims)) > _MAX_TRACKED_ELEMENTS:
+        if tensor is None or int(np.prod(tensor.dims)) > MAX_TRACKED_ELEMENTS:
             return None
         array = self._graph.constant(name)
         if array is None or array.dtype != np.int64:
@@ -228,11 +208,15 @@ class _Inference:
         if int_attribute(node, "allowzero", 0) == 0:
             if data is None and 0 in target:
                 return []
-            target = tuple(data[i] if d == 0 and data is not None else d for i, d in enumerate(target))
+            target = tuple(
+                data[i] if d == 0 and data is not None else d for i, d in enumerate(target)
+            )
         if -1 in target:
             rest = [d for d in target if d != -1]
             free = divide_dims(data, rest) if data is not None else None
-            target = tuple(d if d != -1 else free if free is not None else self._new_dim() for d in target)
+            target = tuple(
+                d if d != -1 else free if free is not None else self._new_dim() for d in target
+            )
         return [target]
 
     def _expand(self, node: NodeProto) -> list[Shape | None]:
@@ -257,6 +241,15 @@ class _Inference:
             return [tuple(1 if i in axes else d for i, d in enumerate(data))]
         return [tuple(d for i, d in enumerate(data) if i not in axes)]
 
+    def _tile(self, node: NodeProto) -> list[Shape | None]:
+        data, repeats = self._of(node), self._contents(node.input[1])
+        if data is None:
+            return []
+        if repeats is None:
+            return [tuple(self._new_dim() for _ in data)]
+        pairs = zip(data, repeats, strict=True)
+        return [tuple(d if r == 1 else r if d == 1 else self._new_dim() for d, r in pairs)]
+
     def _split(self, node: NodeProto) -> list[Shape | None]:
         data = self._of(node)
         if data is None:
@@ -265,8 +258,10 @@ class _Inference:
         sizes = self._contents(node.input[1]) if len(node.input) > 1 else None
         if sizes is None:
             whole = data[axis]
-            even = isinstance(whole, int) and whole % count == 0
-            sizes = (whole // count,) * count if even else tuple(self._new_dim() for _ in node.output)  # type: ignore[operator]
+            if isinstance(whole, int) and whole % count == 0:
+                sizes = (whole // count,) * count
+            else:
+                sizes = tuple(self._new_dim() for _ in node.output)
         return [(*data[:axis], size, *data[axis + 1 :]) for size in sizes]
 
     def _shape(self, node: NodeProto) -> list[Shape | None]:
@@ -280,7 +275,7 @@ class _Inference:
     # Contents of the integer tensors that hold shapes.
 
     def _value_of(self, node: NodeProto) -> Shape | None:
-        rule = _VALUE_RULES.get(node.op_type)
+        rule = VALUE_RULES.get(node.op_type)
         if node.op_type == "Shape":
             data = self._of(node)
             start, end = int_attribute(node, "start", 0), int_attribute(node, "end", 2**31)
@@ -288,7 +283,16 @@ class _Inference:
         inputs = [self._contents(name) for name in node.input if name]
         if rule is None or any(x is None for x in inputs):
             return None
-        return rule(node, [x for x in inputs if x is not None])
+        return rule(Known(node, [x for x in inputs if x is not None]))
+
+    def _truth_of(self, node: NodeProto) -> bool | None:
+        if node.op_type == "Equal":
+            value = self._known.value.get(node.output[0])
+            return bool(value[0]) if value is not None and len(value) == 1 else None
+        known = self._known.truth.get(node.input[0]) if node.input else None
+        if known is None or node.op_type not in ("Cast", "Identity", "Not"):
+            return None
+        return not known if node.op_type == "Not" else known
 
 
 def slice_parts(
@@ -310,131 +314,10 @@ def slice_parts(
 
 
 def permutation(node: NodeProto, rank: int) -> list[int]:
-    """The axes of a Transpose, reversed by default."""
+    """Return the axes of a Transpose, reversed by default."""
     perm = attribute(node, "perm")
     return list(reversed(range(rank))) if perm is None else [int(p) for p in perm]  # type: ignore[attr-defined]
 
-
-def divide_dims(whole: Shape, parts: list[Dim]) -> Dim | None:
-    """The one dimension that times `parts` gives as many elements as `whole`, or None."""
-    left = [d for d in whole if isinstance(d, str)]
-    for part in parts:
-        if isinstance(part, str):
-            if part not in left:
-                return None
-            left.remove(part)
-    number = int(np.prod([d for d in whole if isinstance(d, int)], dtype=np.int64))
-    divisor = int(np.prod([d for d in parts if isinstance(d, int)], dtype=np.int64))
-    if divisor == 0 or number % divisor:
-        return None
-    if not left:
-        return number // divisor
-    return left[0] if len(left) == 1 and number == divisor else None
-
-
-def _gather_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    data, indices = inputs
-    if any(isinstance(i, str) or not -len(data) <= i < len(data) for i in indices):
-        return None
-    return tuple(data[int(i)] for i in indices)
-
-
-def _slice_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    data, starts, stops, *rest = inputs
-    numbers = [*starts, *stops, *(rest[1] if len(rest) > 1 else (1,))]
-    if any(isinstance(x, str) for x in numbers):
-        return None
-    start, stop, step = (int(x) for x in numbers)
-    return data[start:stop:step]
-
-
-def _concat_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    return tuple(itertools.chain.from_iterable(inputs))
-
-
-def _first(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    return inputs[0]
-
-
-def _cast_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    return inputs[0] if attribute(node, "to") == TensorProto.INT64 else None
-
-
-def _where_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    condition, yes, no = inputs
-    width = max(len(x) for x in inputs)
-    rows = zip(*(x * width if len(x) == 1 else x for x in (condition, yes, no)), strict=True)
-    return tuple(y if c else n for c, y, n in rows) if all(isinstance(c, int) for c in condition) else None
-
-
-def _equal_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    a, b = inputs
-    width = max(len(a), len(b))
-    pairs = list(zip(*(x * width if len(x) == 1 else x for x in (a, b)), strict=True))
-    # A dimension is never negative, so a symbol differs from -1.
-    if any(isinstance(x, str) != isinstance(y, str) and -1 not in (x, y) for x, y in pairs):
-        return None
-    if any(isinstance(x, str) and isinstance(y, str) and x != y for x, y in pairs):
-        return None
-    return tuple(int(x == y) for x, y in pairs)
-
-
-def _constant_of_shape_value(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    (count,) = inputs[0] if len(inputs[0]) == 1 else (None,)
-    if not isinstance(count, int) or count > _MAX_TRACKED_ELEMENTS:
-        return None
-    fill = attribute(node, "value")
-    if fill is None:
-        return None  # the default is a float
-    array = numpy_helper.to_array(fill)  # type: ignore[arg-type]
-    return (int(array.reshape(())),) * count if array.dtype == np.int64 else None
-
-
-def _arithmetic(function: Callable[[int, int], int]) -> Callable[[NodeProto, list[Shape]], Shape | None]:
-    def rule(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-        a, b = inputs
-        width = max(len(a), len(b))
-        if len(a) not in (1, width) or len(b) not in (1, width):
-            return None
-        results: list[Dim] = []
-        for x, y in zip(*(v * width if len(v) == 1 else v for v in (a, b)), strict=True):
-            if isinstance(x, str) or isinstance(y, str):
-                if node.op_type == "Mul" and 1 in (x, y):
-                    results.append(y if x == 1 else x)
-                    continue
-                return None
-            if node.op_type == "Div" and (x < 0 or y <= 0):
-                return None  # ONNX rounds towards zero, Python down
-            results.append(function(x, y))
-        return tuple(results)
-
-    return rule
-
-
-def _reduce_product(node: NodeProto, inputs: list[Shape]) -> Shape | None:
-    if any(isinstance(d, str) for d in inputs[0]):
-        return None
-    return (int(np.prod([int(d) for d in inputs[0]])),)
-
-
-_VALUE_RULES: dict[str, Callable[[NodeProto, list[Shape]], Shape | None]] = {
-    "Gather": _gather_value,
-    "Slice": _slice_value,
-    "Concat": _concat_value,
-    "Unsqueeze": _first,
-    "Squeeze": _first,
-    "Reshape": _first,
-    "Identity": _first,
-    "Cast": _cast_value,
-    "Where": _where_value,
-    "Equal": _equal_value,
-    "ConstantOfShape": _constant_of_shape_value,
-    "ReduceProd": _reduce_product,
-    "Add": _arithmetic(lambda x, y: x + y),
-    "Sub": _arithmetic(lambda x, y: x - y),
-    "Mul": _arithmetic(lambda x, y: x * y),
-    "Div": _arithmetic(lambda x, y: x // y),
-}
 
 _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {
     "MatMul": _Inference._matmul,
@@ -452,14 +335,15 @@ _RULES: dict[str, Callable[[_Inference, NodeProto], list[Shape | None]]] = {
     "ConstantOfShape": _Inference._constant_of_shape,
     "Range": _Inference._range,
     "Split": _Inference._split,
+    "Tile": _Inference._tile,
     "Shape": _Inference._shape,
     "Softmax": _Inference._same,
     "LogSoftmax": _Inference._same,
     "LayerNormalization": _Inference._same,
     "DynamicQuantizeLinear": _Inference._dynamic_quantize,
     "CumSum": _Inference._same,
-    **{
-        op: _Inference._reduce
-        for op in ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd")
-    },
+    **dict.fromkeys(
+        ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin", "ReduceL2", "ReduceProd"),
+        _Inference._reduce,
+    ),
 }

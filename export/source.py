@@ -120,7 +120,7 @@ def _check_head(config: PretrainedConfig, source: str) -> None:
     if config.num_labels not in (1, 2):
         raise ExportError(
             f"{source} has {config.num_labels} labels"
-            f" ({', '.join(map(str, config.id2label.values()))}):"
+            f" ({', '.join(map(str, (config.id2label or {}).values()))}):"
             " a ranking head has one, or two of which one means relevant"
         )
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-
+from .dims import dim_factors
 from .graph import Graph, int_attribute, is_op
 from .shapes import infer_shapes
 
@@ -22,6 +21,8 @@ def count_macs(graph: Graph, *, tokens: int, batch: int = 1) -> dict[str, int]:
         if not is_op(node, "MatMul", "Gemm", "MatMulInteger") or output is None or data is None:
             continue
         inner = data[0] if int_attribute(node, "transA", 0) else data[-1]
-        dims = [d if isinstance(d, int) else batch if d in batches else tokens for d in (*output, inner)]
-        counts[node.output[0]] = math.prod(dims)
+        number, symbols = dim_factors((*output, inner))
+        for symbol in symbols.elements():
+            number *= batch if symbol in batches else tokens
+        counts[node.output[0]] = number
     return counts

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from conftest import edit_manifest, file_entry
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
+from tiny import edit_manifest, file_entry
 
 from fastrerank import (
     BundleError,
@@ -233,7 +233,7 @@ def test_an_input_that_no_pair_provides_is_refused(bundle):
 
 
 def test_two_labels_are_scored_by_their_difference(tmp_path):
-    from conftest import tiny_logit, write_tiny_bundle
+    from tiny import tiny_logit, write_tiny_bundle
 
     with Reranker(write_tiny_bundle(tmp_path, labels=2)) as reranker:
         logits = reranker.score([("w10", "w90 w91")], raw=True)

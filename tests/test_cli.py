@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import edit_manifest
+from tiny import edit_manifest
 
 from fastrerank.cli import main
 from fastrerank.manifest import MANIFEST_NAME
@@ -110,7 +110,7 @@ def test_wrong_usage_has_status_2(arguments, capsys):
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["rerank", "export", "verify", "inspect"])
+@pytest.mark.parametrize("command", ["rerank", "export", "verify", "inspect", "serve"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])

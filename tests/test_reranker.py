@@ -4,9 +4,9 @@ from dataclasses import FrozenInstanceError
 
 import numpy as np
 import pytest
-from conftest import edit_manifest, tiny_logit, write_tiny_bundle
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny import edit_manifest, tiny_logit, write_tiny_bundle
 
 from fastrerank import ClosedError, InvalidRequestError, Reranker, RerankRequest
 

@@ -1,14 +1,14 @@
-"""The command `fastrerank`: rerank, export, verify, inspect."""
+"""The command `fastrerank`: rerank, export, verify, inspect, serve."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import export, inspect, rerank, verify
+from .commands import export, inspect, rerank, serve, verify
 from .errors import FastRerankError, InvalidRequestError
 
-_COMMANDS = (rerank, export, verify, inspect)
+_COMMANDS = (rerank, export, verify, inspect, serve)
 
 FAILURE, USAGE = 1, 2
 

@@ -152,7 +152,7 @@ class Reranker:
         """Return the number of tokens of each text alone, without special tokens, uncut."""
         return self._tokenizer.count_tokens(texts)
 
-    def handle(self, api: str, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+    def handle(self, api: str, request: Mapping[str, Any]) -> tuple[int, Any]:
         """Return HTTP status and JSON body with which rerank API `api` answers `request`.
 
         `api` is one of "together", "generic", "portkey", "contextual", "cohere", ...: see

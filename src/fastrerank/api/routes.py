@@ -1,0 +1,83 @@
+"""From an HTTP request to its answer: which API it is for, and which model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, NoReturn, Union
+
+from . import APIS, respond
+from .cohere import COHERE
+from .fields import Json, Problem, must_be
+from .generic import GENERIC
+from .spec import Api
+
+if TYPE_CHECKING:
+    from ..reranker import Reranker
+
+Models = Union["Reranker", Mapping[str, "Reranker"]]
+
+
+def route(host: str, path: str, told: str | None = None) -> tuple[Api, bool]:
+    """Return the API that a request is for, and whether its path is that API's endpoint.
+
+    In order: the API named by `told`; one that the path begins with, as in `/together/v1/rerank`;
+    those whose official host this is; for any other host Cohere at `/v2/rerank`, else the generic.
+    """
+    path = "/" + path.strip("/")
+    candidates = _candidates(host.lower(), told or path.split("/")[1])
+    for api in candidates:
+        if path.endswith(api.path):
+            return api, True
+    return candidates[-1], False
+
+
+def _candidates(host: str, name: str) -> list[Api]:
+    # "cohere" stands for its versions too, which differ by path.
+    named = [api for api in APIS.values() if api.name == name or api.name.startswith(f"{name}-")]
+    return named or [api for api in APIS.values() if host in api.hosts] or [COHERE, GENERIC]
+
+
+def answer(
+    models: Models, *, method: str, host: str, path: str, body: bytes, told: str | None = None
+) -> tuple[int, bytes]:
+    """Return the status and the JSON body of the response; never raises."""
+    api, found = route(host, path, told)
+    if not found:
+        message = f"{path} is no endpoint of this API; use one that ends with {api.path}"
+        return refusal(api, "path", message)
+    if method != "POST":
+        return refusal(api, "method", f"{method} is not supported here; use POST")
+    try:
+        request = json.loads(body, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        return refusal(api, "syntax", f"the request body is no JSON: {error}")
+    return _encode(*respond(api, _finder(models), request))
+
+
+def refusal(api: Api, kind: str, message: str) -> tuple[int, bytes]:
+    """Return the status and the JSON body that tell a problem in the form of this API."""
+    return _encode(*api.refuse(Problem(kind=kind, message=message)))
+
+
+def _encode(status: int, body: Json) -> tuple[int, bytes]:
+    # ASCII, so that a lone surrogate in an echoed document can be sent.
+    return status, json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _finder(models: Models) -> Callable[[str | None], Reranker]:
+    if not isinstance(models, Mapping):
+        return lambda _: models
+
+    def find(name: str | None) -> Reranker:
+        if name is None and len(models) == 1:
+            return next(iter(models.values()))
+        if name is None or name not in models:
+            raise must_be(("model",), "one of " + ", ".join(models), name, "model")
+        return models[name]
+
+    return find

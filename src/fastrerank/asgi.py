@@ -1,0 +1,112 @@
+"""The rerank APIs over HTTP, as an ASGI application for those who outgrow one process."""
+
+from __future__ import annotations
+
+import functools
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from .api.routes import Models, answer, refusal, route
+from .errors import MissingExtraError
+
+try:
+    from anyio import CapacityLimiter, to_thread
+    from starlette.applications import Starlette
+    from starlette.requests import ClientDisconnect, Request
+    from starlette.responses import JSONResponse, Response
+    from starlette.routing import Route
+    from starlette.types import Receive, Scope, Send
+except ImportError as error:
+    raise MissingExtraError.for_extra("serve", "fastrerank.asgi") from error
+
+__all__ = ["create_app"]
+
+MAX_REQUEST_BYTES = 32 * 2**20
+# One request already uses every core that the model may use. A second one is read, tokenized and
+# written beside it; more would only hold memory.
+CONCURRENCY = 2
+
+
+def create_app(
+    models: Models,
+    *,
+    api: str | None = None,
+    api_key: str | None = None,
+    max_request_bytes: int = MAX_REQUEST_BYTES,
+    concurrency: int = CONCURRENCY,
+) -> Starlette:
+    """Return an application that answers rerank requests from `models`, and /health.
+
+    `models` and `api` are RerankTransport's. With `api_key` a request must bring it, as Bearer or
+    in its client's own header. At most `concurrency` requests are scored at a time; others wait.
+    """
+
+    async def health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
+        names = list(models) if isinstance(models, Mapping) else [models.model_name]
+        return JSONResponse({"status": "ok", "models": names})
+
+    rerank = _Rerank(models, api, api_key, max_request_bytes, CapacityLimiter(concurrency))
+    return Starlette(routes=[Route("/health", health), Route("/{path:path}", rerank)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Rerank:
+    """The endpoint of every API; an ASGI application, so that it gets every method."""
+
+    models: Models
+    api: str | None
+    api_key: str | None
+    max_request_bytes: int
+    limiter: CapacityLimiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = Request(scope, receive)
+        try:
+            status, body = await self._answer(request)
+        except ClientDisconnect:
+            return
+        response = Response(body, status_code=status, media_type="application/json")
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> tuple[int, bytes]:
+        host, path = request.url.hostname or "", request.scope["path"]
+        api, _ = route(host, path, self.api)
+        if self.api_key is not None and not _has_key(request, self.api_key.encode()):
+            message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
+            return refusal(api, "key", message)
+        body = await _read(request, self.max_request_bytes)
+        if body is None:
+            message = f"the request body may have {self.max_request_bytes} bytes at most"
+            return refusal(api, "size", message)
+        call = functools.partial(
+            answer,
+            self.models,
+            method=request.method,
+            host=host,
+            path=path,
+            body=body,
+            told=self.api,
+        )
+        return await to_thread.run_sync(call, limiter=self.limiter)
+
+
+def _has_key(request: Request, key: bytes) -> bool:
+    scheme, _, bearer = request.headers.get("authorization", "").partition(" ")
+    given = [bearer.strip()] if scheme.lower() == "bearer" else []
+    given += [request.headers.get(name, "") for name in ("x-portkey-api-key", "api-key")]
+    # Every one is compared, in a time that does not tell how much of it is right.
+    return any([hmac.compare_digest(each.encode("latin-1"), key) for each in given])  # noqa: C419
+
+
+async def _read(request: Request, limit: int) -> bytes | None:
+    """Return the body, or None when it is longer than the limit, without reading the rest."""
+    length = request.headers.get("content-length", "")
+    if length.isdigit() and int(length) > limit:
+        return None
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > limit:
+            return None
+    return bytes(body)

@@ -1,0 +1,98 @@
+"""`fastrerank serve`: the rerank APIs over HTTP, from bundles on this machine."""
+
+import argparse
+import functools
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from fastrerank.api import APIS
+from fastrerank.errors import InvalidRequestError, MissingExtraError
+from fastrerank.request import check_count
+from fastrerank.reranker import Reranker
+
+NAME = "serve"
+HELP = "answer rerank APIs over HTTP (needs the extra: pip install 'fastrerank[serve]')"
+KEY_VARIABLE = "FASTRERANK_API_KEY"
+EXAMPLES = f"""examples:
+  fastrerank serve
+  fastrerank serve path/to/bundle --port 9000
+  fastrerank serve small=path/to/small large=path/to/large
+  {KEY_VARIABLE}=secret fastrerank serve --host 0.0.0.0
+
+An API is reached by its name in the path: http://127.0.0.1:8000/together/v1/rerank,
+/cohere/v2/rerank, /tei/rerank and so on; /v1/rerank is the generic API, /v2/rerank is Cohere's.
+/health needs no key.
+"""
+_SHUTDOWN_SECONDS = 30  # for the requests under way, after SIGTERM or Ctrl-C
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    parser.add_argument(
+        "models",
+        nargs="*",
+        metavar="[NAME=]BUNDLE",
+        help="what to serve (default: the bundled model); one alone answers every model name",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
+    parser.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
+    parser.add_argument("--api", choices=sorted(APIS), help="speak this API alone")
+    parser.add_argument("--precision", default="auto", help="one that the bundles hold")
+    parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
+    parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
+    parser.add_argument(
+        "--concurrency", type=int, default=2, help="requests scored at once (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--max-request-mib", type=int, default=32, help="largest request (default: %(default)s)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Serve until SIGTERM or Ctrl-C; return 0."""
+    try:
+        import uvicorn
+    except ImportError as error:
+        raise MissingExtraError.for_extra("serve", "fastrerank serve") from error
+    from fastrerank.asgi import create_app
+
+    check_count("concurrency", arguments.concurrency)
+    check_count("max_request_mib", arguments.max_request_mib)
+    load = functools.partial(
+        Reranker,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        max_length=arguments.max_length,
+    )
+    app = create_app(
+        _loaded(arguments.models, load),
+        api=arguments.api,
+        # From the environment: arguments can be read by every user of the machine.
+        api_key=os.environ.get(KEY_VARIABLE) or None,
+        concurrency=arguments.concurrency,
+        max_request_bytes=arguments.max_request_mib * 2**20,
+    )
+    uvicorn.run(
+        app,
+        host=arguments.host,
+        port=arguments.port,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )
+    return 0
+
+
+def _loaded(models: Sequence[str], load: Callable[..., Reranker]) -> Reranker | dict[str, Reranker]:
+    """Return the one reranker, or several by name, that `[NAME=]BUNDLE` arguments ask for."""
+    if not models:
+        return load()
+    if len(models) == 1 and "=" not in models[0]:
+        return load(models[0])
+    served: dict[str, Reranker] = {}
+    for model in models:
+        name, _, bundle = model.rpartition("=")
+        name = name or Path(bundle).name
+        if name in served:
+            raise InvalidRequestError(f"{name!r} is served twice: name them NAME=BUNDLE")
+        served[name] = load(bundle)
+    return served

@@ -1,0 +1,199 @@
+"""The served form: a real uvicorn on the loopback interface, asked by a real client."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from official import DOCUMENTS, QUERY
+from serving import served
+
+from fastrerank.api import APIS
+
+BODY = {"model": "m", "query": QUERY, "documents": DOCUMENTS}
+
+
+def test_every_api_is_at_its_name(reranker):
+    tei = {"query": QUERY, "texts": DOCUMENTS}
+    pinecone = {**BODY, "documents": [{"text": text} for text in DOCUMENTS]}
+    bodies = {"tei": tei, "pinecone": pinecone}
+    with served(reranker) as url:
+        for name, api in APIS.items():
+            response = httpx.post(f"{url}/{name}{api.path}", json=bodies.get(name, BODY))
+            assert response.status_code == 200
+            status, expected = reranker.handle(name, bodies.get(name, BODY))
+            assert status == 200
+            assert scores(response.json()) == scores(expected)
+
+
+def scores(body):
+    ranked = body if isinstance(body, list) else body.get("results") or body["data"]
+    return [(each["index"], each.get("relevance_score", each.get("score"))) for each in ranked]
+
+
+def test_it_answers_as_cohere_and_as_the_generic_api(reranker):
+    with served(reranker) as url:
+        assert "meta" in httpx.post(f"{url}/v2/rerank", json=BODY).json()
+        assert httpx.post(f"{url}/v1/rerank", json=BODY).json()["object"] == "list"
+
+
+def test_health_needs_no_key(reranker):
+    with served({"a": reranker, "b": reranker}, api_key="secret") as url:
+        response = httpx.get(f"{url}/health")
+    assert response.json() == {"status": "ok", "models": ["a", "b"]}
+
+
+def test_the_key(reranker):
+    with served(reranker, api_key="sécret") as url:
+        for headers in (
+            {"Authorization": "Bearer sécret".encode()},
+            {"authorization": "bearer sécret".encode()},
+            {"Api-Key": "sécret".encode()},
+        ):
+            assert httpx.post(f"{url}/v2/rerank", json=BODY, headers=headers).status_code == 200
+        for headers in (
+            {},
+            {"Authorization": "Bearer wrong"},
+            {"Authorization": "Bearer"},
+            {"Authorization": "sécret".encode()},
+        ):
+            response = httpx.post(f"{url}/v2/rerank", json=BODY, headers=headers)
+            assert response.status_code == 401
+            assert "key" in response.json()["message"]
+
+
+@pytest.mark.parametrize("chunked", [True, False])
+def test_a_large_request_is_refused_in_the_form_of_its_api(reranker, chunked):
+    content = json.dumps(BODY).encode()
+    with served(reranker, max_request_bytes=len(content)) as url:
+        for body, status in ((content, 200), (content + b" ", 413)):
+            sent = iter([body[:10], body[10:]]) if chunked else body
+            response = httpx.post(f"{url}/together/v1/rerank", content=sent)
+            assert response.status_code == status
+        assert response.json()["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "content", "status"),
+    [
+        ("GET", "/v1/rerank", b"", 405),
+        ("BREW", "/v1/rerank", b"", 405),
+        ("POST", "/v1/chat/completions", b"{}", 404),
+        ("POST", "/v1/rerank", b"{", 400),
+        ("POST", "/v1/rerank", b"\xff\xfe\xfd", 400),
+        ("POST", "/contextual/v1/rerank", b"[]", 422),
+    ],
+)
+def test_bad_requests(reranker, method, path, content, status):
+    with served(reranker) as url:
+        response = httpx.request(method, url + path, content=content)
+    assert response.status_code == status
+    assert response.headers["content-type"] == "application/json"
+    assert response.json().keys() & {"error", "detail"}
+
+
+class Slow:
+    """Says how many calls run at a time, and lets them end when told."""
+
+    model_name = "slow"
+
+    def __init__(self, reranker):
+        self.reranker = reranker
+        self.go = threading.Event()
+        self.lock = threading.Lock()
+        self.running = self.most = 0
+
+    def rerank(self, *args, **kwargs):
+        with self.lock:
+            self.running += 1
+            self.most = max(self.most, self.running)
+        self.go.wait(30)
+        with self.lock:
+            self.running -= 1
+        return self.reranker.rerank(*args, **kwargs)
+
+
+def test_concurrency_is_bounded_and_the_rest_waits(reranker):
+    slow = Slow(reranker)
+    with served(slow, concurrency=2) as url, concurrent.futures.ThreadPoolExecutor(6) as pool:
+        answers = [pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY) for _ in range(6)]
+        while slow.running < 2:
+            time.sleep(0.01)
+        assert httpx.get(f"{url}/health").status_code == 200  # the event loop is free
+        slow.go.set()
+        assert [each.result().status_code for each in answers] == [200] * 6
+    assert slow.most == 2
+
+
+PROGRAM = """
+import sys, threading
+import argparse
+from fastrerank.commands import serve
+
+class Slow(serve.Reranker):
+    def rerank(self, *args, **kwargs):
+        print("scoring", flush=True)
+        threading.Event().wait(1)
+        return super().rerank(*args, **kwargs)
+
+serve.Reranker = Slow
+parser = argparse.ArgumentParser()
+serve.add_arguments(parser)
+sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
+"""
+
+
+@pytest.fixture
+def command(tmp_path):
+    """Start the command with a slow model; yield its process and its URL."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    source = str(Path(__file__).parents[2] / "src")
+    process = subprocess.Popen(
+        [sys.executable, str(program), "--port", str(port)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": source, "FASTRERANK_API_KEY": "k"},
+    )
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_command_ends_after_the_requests_under_way(command):
+    process, url = command
+    wait_for(f"{url}/health", process)
+    headers = {"Authorization": "Bearer k"}
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY, headers=headers)
+        assert "scoring\n" in process.stdout  # beside uvicorn's own lines
+        process.send_signal(signal.SIGTERM)
+        assert answer.result().status_code == 200
+    assert process.wait(20) in (0, -signal.SIGTERM)
+    assert "Traceback" not in process.stderr.read()
+
+
+def wait_for(url, process):
+    for _ in range(300):
+        assert process.poll() is None, process.stderr.read()
+        try:
+            return httpx.get(url)
+        except httpx.TransportError:
+            time.sleep(0.1)
+    raise AssertionError("the server did not start")

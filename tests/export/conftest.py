@@ -1,0 +1,26 @@
+"""Comparing a model with what a pass returned."""
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="needs the export extra")
+
+
+@pytest.fixture
+def run():
+    from encoders import run_model
+
+    return run_model
+
+
+@pytest.fixture
+def assert_same(run):
+    """Fails unless two models agree to 1e-5 on every input given."""
+
+    def check(before, after, *inputs):
+        for item in inputs:
+            expected = run(before, item)
+            assert np.abs(expected).max() > 0
+            np.testing.assert_allclose(run(after, item), expected, atol=1e-5, rtol=0)
+
+    return check
