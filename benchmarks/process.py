@@ -20,7 +20,8 @@ _DROPPED = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "OMP_NUM_THREADS", "MKL_N
 def clean_environment() -> dict[str, str]:
     """Return the variables that a measured process gets."""
     kept = {name: value for name, value in os.environ.items() if name not in _DROPPED}
-    return kept | _ENVIRONMENT
+    # A cache of its own: no tuned plan of this user's, every system runs on its defaults.
+    return kept | _ENVIRONMENT | {"XDG_CACHE_HOME": str(RUNS / "cache")}
 
 
 class SystemProcess:
