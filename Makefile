@@ -31,9 +31,10 @@ lint: $(DEV_VENV)/installed
 
 # The checkpoint that becomes the bundled model: make model CHECKPOINT=directory
 CHECKPOINT ?= ../shared/data/model
+LICENSE_OF_WEIGHTS = Apache-2.0; trained in part on CC BY-SA 4.0 data
 model: $(DEV_VENV)/installed
 	$(DEV)/fastrerank export $(CHECKPOINT) src/fastrerank/models/default --force --precision int8 \
-	  --name fastrerank-minilm-l6 --license 'Apache-2.0 (trained in part on CC BY-SA 4.0 data)'
+	  --name fastrerank-minilm-l6 --license "$(LICENSE_OF_WEIGHTS)"
 
 # Every system, every workload: make bench; a part: make bench ARGS='run --quick --workload long'
 ARGS ?= run

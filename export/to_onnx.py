@@ -14,8 +14,8 @@ from fastrerank.errors import ExportError
 
 from .source import SourceModel
 
-# 17 is the first with LayerNormalization; ONNX Runtime, OpenVINO and optimum all know it.
-OPSET = 17
+# 20 is the first with Gelu as one operator; ONNX Runtime and OpenVINO both know it.
+OPSET = 20
 
 
 def export_onnx(source: SourceModel) -> onnx.ModelProto:

@@ -1,7 +1,7 @@
 import json
 import shutil
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -161,7 +161,7 @@ def with_external_data(bundle: Path, location: str) -> Bundle:
     precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
     for variant in precisions.values():
         entry = file_entry(bundle / "model.onnx", bundle)
-        variant["files"] = [{"path": entry.path, "bytes": entry.bytes, "sha256": entry.sha256}]
+        variant["graph"] = asdict(entry)
     edit_manifest(bundle, precisions=precisions)
     return open_bundle(bundle)
 
@@ -169,7 +169,7 @@ def with_external_data(bundle: Path, location: str) -> Bundle:
 @pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "weights.bin"])
 def test_external_data_that_the_manifest_does_not_name_is_refused(bundle, location):
     with pytest.raises(BundleIntegrityError):
-        with_external_data(bundle, location).onnx_path("fp32")
+        with_external_data(bundle, location).onnx_path("fp32", one_pair=False)
 
 
 def test_external_data_that_the_manifest_names_is_read(bundle):
@@ -177,7 +177,7 @@ def test_external_data_that_the_manifest_names_is_read(bundle):
     precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
     entry = file_entry(bundle / "weights.bin", bundle)
     for variant in precisions.values():
-        variant["files"] += [{"path": entry.path, "bytes": entry.bytes, "sha256": entry.sha256}]
+        variant["data"] = [asdict(entry)]
     edit_manifest(bundle, precisions=precisions)
     assert external_data_paths(opened.path / "model.onnx") == ["weights.bin"]
     assert Reranker(bundle).score([("w10", "w90")], raw=True).shape == (1,)
@@ -209,7 +209,7 @@ def test_a_file_that_is_no_model_is_an_error_of_ours(bundle, content):
     precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
     entry = file_entry(bundle / "model.onnx", bundle)
     for variant in precisions.values():
-        variant["files"] = [{"path": entry.path, "bytes": entry.bytes, "sha256": entry.sha256}]
+        variant["graph"] = asdict(entry)
     edit_manifest(bundle, precisions=precisions)
     with pytest.raises(BundleError):
         Reranker(bundle)
@@ -220,7 +220,7 @@ def test_a_tokenizer_that_is_none_is_an_error_of_ours(bundle):
     entry = file_entry(bundle / "tokenizer.json", bundle)
     edit_manifest(
         bundle,
-        tokenizer={"path": entry.path, "bytes": entry.bytes, "sha256": entry.sha256},
+        tokenizer=asdict(entry),
     )
     with pytest.raises(BundleFormatError, match="no tokenizer"):
         Reranker(bundle)

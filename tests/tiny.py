@@ -34,7 +34,9 @@ def write_tiny_bundle(directory: Path, labels: int = 1) -> Path:
     entry = file_entry(directory / "model.onnx", directory)
     variants = {
         name: Precision(
-            files=[entry],
+            graph=entry,
+            one_pair_graph=None,
+            data=[],
             batch_invariant=name == "fp32",
             pooled_position_only=False,
             pooled_position_note="no layers",

@@ -37,14 +37,17 @@ class Bundle:
             )
         return path
 
-    def onnx_path(self, precision: str) -> Path:
-        """Return the .onnx file of a precision after all of its files were checked.
+    def onnx_path(self, precision: str, *, one_pair: bool) -> Path:
+        """Return the .onnx file of a precision after it and its weights were checked.
+
+        With `one_pair` that for runs of one pair, where the precision has one.
 
         :raises BundleIntegrityError: as `verified`, and if the graph reads a file that the manifest
             does not name for it.
         """
-        files = self.manifest.precisions[precision].files
-        model, *data = [self.verified(entry) for entry in files]
+        variant = self.manifest.precisions[precision]
+        model = self.verified((variant.one_pair_graph if one_pair else None) or variant.graph)
+        data = [self.verified(entry) for entry in variant.data]
         for location in external_data_paths(model):
             if self._inside(location) not in data:
                 raise BundleIntegrityError(

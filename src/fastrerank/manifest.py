@@ -37,15 +37,23 @@ class Segment:
 class Precision:
     """One variant of the weights.
 
-    `files` holds the .onnx file first, then its external data. `batch_invariant` says whether a
-    pair scores the same in any batch; where it does not (dynamic int8: one activation range for the
-    whole batch) the runtime gives every pair a run of its own.
+    `graph` takes any batch. `one_pair_graph`, where there is one, is the same function for ONNX
+    Runtime and runs of one pair without padding. Both read their weights from `data`.
+    `batch_invariant` says whether a pair scores the same in any batch; where it does not (dynamic
+    int8: one activation range for the whole batch) the runtime gives every pair a run of its own.
     """
 
-    files: list[FileEntry]
+    graph: FileEntry
+    one_pair_graph: FileEntry | None
+    data: list[FileEntry]
     batch_invariant: bool
     pooled_position_only: bool
     pooled_position_note: str
+
+    def files(self) -> list[FileEntry]:
+        """Return the files of this precision."""
+        graphs = [self.graph] if self.one_pair_graph is None else [self.graph, self.one_pair_graph]
+        return [*graphs, *self.data]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +134,7 @@ class Manifest:
 
     def files(self) -> list[FileEntry]:
         """Return every file that the manifest vouches for."""
-        weights = [entry for precision in self.precisions.values() for entry in precision.files]
+        weights = [entry for variant in self.precisions.values() for entry in variant.files()]
         return [self.tokenizer, *weights, *self.other_files]
 
     def to_json(self) -> str:
@@ -163,7 +171,6 @@ def _check(manifest: Manifest) -> None:
     faults = {
         f"format is {manifest.format}": manifest.format != FORMAT,
         "precisions is empty": not manifest.precisions,
-        "a precision has no files": not all(p.files for p in manifest.precisions.values()),
         "template needs one query and one document": sorted(parts) != ["document", "query"],
         f"labels is {manifest.labels} with label_column {manifest.label_column}": not (
             first_output or two_outputs

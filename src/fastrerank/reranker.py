@@ -77,12 +77,14 @@ class Reranker:
         self._tokenizer = PairTokenizer(
             bundle.verified(manifest.tokenizer), manifest.template, self.max_length
         )
+        variant = manifest.precisions[self.precision]
+        graph = bundle.onnx_path(self.precision, one_pair=not variant.batch_invariant)
         self._workers = Workers(self.threads)
         self._scorer: PairScorer | None = PairScorer(
             manifest=manifest,
-            precision=manifest.precisions[self.precision],
+            precision=variant,
             tokenizer=self._tokenizer,
-            session=OrtSession(bundle.onnx_path(self.precision), manifest.output),
+            session=OrtSession(graph, manifest.output),
             workers=self._workers,
         )
         logger.info("loaded %s (%s) from %s", self.model_name, self.precision, bundle.path)

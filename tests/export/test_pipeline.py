@@ -134,8 +134,8 @@ def test_each_step_is_reported_with_its_time(checkpoint, tmp_path):
 
 
 def corrupted(quantize):
-    def corrupt(model):
-        model = quantize(model)
+    def corrupt(model, calibration):
+        model = quantize(model, calibration)
         for tensor in model.graph.initializer:
             values = numpy_helper.to_array(tensor)
             if values.dtype == np.int8 and values.ndim == 2 and values.size < 20_000:

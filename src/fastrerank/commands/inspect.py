@@ -30,7 +30,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in _facts(manifest).items():
         print(f"{name:<16} {value}")
     for precision, variant in manifest.precisions.items():
-        size = sum(entry.bytes for entry in variant.files) / 1e6
+        size = sum(entry.bytes for entry in variant.files()) / 1e6
         print(f"\n{precision}: {size:.1f} MB")
         print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
         if parity := manifest.parity.get(precision):
