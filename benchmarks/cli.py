@@ -5,6 +5,7 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from .compare import compare
 from .errors import BenchmarkError
@@ -123,7 +124,7 @@ def _ours(options: argparse.Namespace) -> list[System]:
     return options.systems if options.peers else chosen_systems("fastrerank")
 
 
-def _store(options: argparse.Namespace, name: str, result: dict) -> None:
+def _store(options: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     path = options.output / f"{name}.json"
     old = json.loads(options.compare.read_text()) if options.compare else None

@@ -66,4 +66,4 @@ def _start(system: System, model: Path, threads: int) -> dict[str, float]:
     _, errors = done.communicate()
     if not line.startswith(b"{"):
         raise BenchmarkError(f"{system.name} gave no response:\n{errors.decode()[-2000:]}")
-    return json.loads(line) | {"first_response_s": seconds}
+    return {**json.loads(line), "first_response_s": seconds}

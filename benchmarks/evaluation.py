@@ -7,12 +7,13 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from .errors import BenchmarkError
 from .workloads import read_evaluation
 
 
-def write_run(path: Path, rows: list[dict], scores: Sequence[Sequence[float]]) -> None:
+def write_run(path: Path, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]) -> None:
     """Write the logits of each query's candidates as a TREC run."""
     with path.open("w", encoding="utf-8") as run:
         for row, row_scores in zip(rows, scores, strict=True):
@@ -28,7 +29,11 @@ def ndcg(data: Path, name: str, scores: Sequence[Sequence[float]]) -> float:
     return evaluate(data, name, list(read_evaluation(data / f"eval/{name}.jsonl.gz")), scores)
 
 
-def evaluate(data: Path, name: str, rows: list[dict], scores: Sequence[Sequence[float]]) -> float:
+def evaluate(
+    data: Path, name: str, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]
+) -> float:
+    data: Path, name: str, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]
+) -> float:
     """Return nDCG@10 over these queries of the set only."""
     if importlib.util.find_spec("ir_measures") is None:
         raise BenchmarkError("evaluate.py needs: pip install -r benchmarks/requirements.txt")

@@ -6,7 +6,8 @@ import time
 
 started = time.perf_counter()
 
-import importlib.util  # noqa: E402 - everything that follows is part of the start
+import importlib.machinery  # noqa: E402 - everything that follows is part of the start
+import importlib.util  # noqa: E402
 import json  # noqa: E402
 
 QUERY = "What animals can I find near Peru?"
@@ -25,9 +26,9 @@ def main() -> None:
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: int(threads)])
     here = os.path.dirname(os.path.abspath(__file__))  # noqa: PTH100, PTH120 - pathlib is slow to load
     path = f"{here}/peers/{adapter}.py"
-    spec = importlib.util.spec_from_file_location(f"adapter_{adapter}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = importlib.machinery.SourceFileLoader(f"adapter_{adapter}", path)
+    module = importlib.util.module_from_spec(importlib.machinery.ModuleSpec(loader.name, loader))
+    loader.exec_module(module)
     imported = time.perf_counter()
     scorer = module.load(model, int(threads), **json.loads(options))
     loaded = time.perf_counter()

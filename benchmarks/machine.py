@@ -18,7 +18,7 @@ def environment_record(threads: int) -> dict[str, Any]:
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--", "src", "export", "benchmarks/*.py")),
+        "changed": bool(_git("status", "--porcelain", "--", "src", "export")),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,

@@ -59,7 +59,8 @@ class SystemProcess:
 
     def concurrent(self, requests: list[tuple[str, list[str]]], threads: int) -> float:
         """Return the seconds that all requests take, asked by so many threads."""
-        return self._ask("concurrent", requests=requests, threads=threads)["seconds"]
+        seconds: float = self._ask("concurrent", requests=requests, threads=threads)["seconds"]
+        return seconds
 
     def memory(self) -> dict[str, int]:
         """Return `rss` and `peak_rss` in bytes."""
@@ -108,7 +109,8 @@ class SystemProcess:
             raise BenchmarkError(
                 f"{self.system.name} failed in {op}: {answer['error']}\n{self._tail()}"
             )
-        return answer["ok"]
+        result: dict[str, Any] = answer["ok"]
+        return result
 
     def _tail(self) -> str:
         lines = self._log.read_text(errors="replace").splitlines()

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 # One timed request: its documents and its seconds.
 Sample = tuple[int, float]
@@ -32,7 +33,7 @@ def summarize(rounds: Sequence[Sequence[Sample]]) -> dict[str, float]:
     }
 
 
-def sigmoid(logits: Sequence[float]) -> np.ndarray:
+def sigmoid(logits: ArrayLike) -> NDArray[np.float64]:
     """Return logits as relevance in 0-1."""
     values = np.asarray(logits, dtype=np.float64)
     return 0.5 * (1 + np.tanh(values / 2))

@@ -54,7 +54,7 @@ def measure_throughput(
         samples, scores = _rounds(workload, running)
         ended = {name: process.memory() for name, process in running.items()}
         versions = {name: process.versions() for name, process in running.items()}
-    result = {
+    result: dict[str, Any] = {
         "kind": "throughput",
         "environment": record,
         "workload": _workload_record(workload, directories),

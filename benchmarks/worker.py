@@ -10,6 +10,7 @@ import os
 import resource
 import sys
 import time
+from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.metadata import distributions
 from pathlib import Path
 from types import ModuleType
@@ -19,9 +20,9 @@ from typing import Any
 def load_adapter(name: str) -> ModuleType:
     """Return the module peers/NAME.py, under a name that hides no library."""
     path = Path(__file__).parent / "peers" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"adapter_{name}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    loader = SourceFileLoader(f"adapter_{name}", str(path))
+    module = importlib.util.module_from_spec(ModuleSpec(loader.name, loader))
+    loader.exec_module(module)
     return module
 
 
