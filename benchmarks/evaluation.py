@@ -32,8 +32,6 @@ def ndcg(data: Path, name: str, scores: Sequence[Sequence[float]]) -> float:
 def evaluate(
     data: Path, name: str, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]
 ) -> float:
-    data: Path, name: str, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]
-) -> float:
     """Return nDCG@10 over these queries of the set only."""
     if importlib.util.find_spec("ir_measures") is None:
         raise BenchmarkError("evaluate.py needs: pip install -r benchmarks/requirements.txt")
