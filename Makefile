@@ -5,7 +5,7 @@ DEV_VENV ?= .venv-dev
 DEV = $(DEV_VENV)/bin
 CLIENTS ?= build/clients
 
-.PHONY: demo test test-clients test-slow lint model clean
+.PHONY: demo test test-clients test-slow lint model bench clean
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
@@ -35,6 +35,17 @@ LICENSE_OF_WEIGHTS = Apache-2.0; trained in part on CC BY-SA 4.0 data
 model: $(DEV_VENV)/installed
 	$(DEV)/fastrerank export $(CHECKPOINT) src/fastrerank/models/default --force --precision int8 \
 	  --name fastrerank-minilm-l6 --license "$(LICENSE_OF_WEIGHTS)"
+
+# Every system, every workload: make bench; a part: make bench ARGS='run --quick --workload long'
+ARGS ?= run
+BENCH_ENV = benchmarks/.envs/benchmark
+bench: $(BENCH_ENV)/installed
+	$(BENCH_ENV)/bin/python -m benchmarks $(ARGS)
+
+$(BENCH_ENV)/installed: benchmarks/requirements.txt
+	$(PYTHON) -m venv $(BENCH_ENV)
+	$(BENCH_ENV)/bin/pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	touch $@
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,1 @@
+"""Measures fastrerank and its peers on the same weights and requests: `python -m benchmarks`."""

@@ -1,0 +1,146 @@
+"""The commands of the benchmark."""
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from .compare import compare
+from .errors import BenchmarkError
+from .paths import RESULTS, data_directory
+from .report import write_report
+from .systems import SYSTEMS, System, chosen_systems
+from .workloads import KINDS, make_workload
+
+EPILOG = """examples:
+  python -m benchmarks run                           all systems, all workloads
+  python -m benchmarks run --quick --peers fastrerank,fastembed --workload passages-100
+  python -m benchmarks run --workload long --compare benchmarks/results/long.json
+  python -m benchmarks agreement                     nDCG@10 and score difference of every system
+  python -m benchmarks coldstart | memory | scaling | quality
+  python -m benchmarks report                        tables and plot from the stored results
+"""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a command and return its exit status: 1 if a system failed, 2 for wrong usage."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    try:
+        options.systems = chosen_systems(options.peers)
+        options.checkpoint = options.checkpoint or data_directory() / "model"
+        COMMANDS[options.command][0](options)
+    except ValueError as error:
+        parser.error(str(error))
+    except (BenchmarkError, FileNotFoundError) as error:
+        print(f"benchmark: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure fastrerank and its peers on the same weights and requests.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    about = "; ".join(f"{name}: {text}" for name, (_, text) in COMMANDS.items())
+    parser.add_argument("command", choices=COMMANDS, help=about)
+    names = ", ".join(SYSTEMS)
+    parser.add_argument("--peers", help=f"systems or prefixes, comma-separated: {names}")
+    parser.add_argument("--workload", choices=KINDS, action="append", help="default: all")
+    parser.add_argument("--threads", type=int, default=2, help="cores of a system (default: 2)")
+    parser.add_argument("--quick", action="store_true", help="few requests, two rounds")
+    parser.add_argument("--limit", type=int, help="queries of each set (quality, agreement)")
+    parser.add_argument("--set", action="append", help="evaluation set (quality; default: all)")
+    parser.add_argument("--checkpoint", type=Path, help="default: model/ of the data directory")
+    parser.add_argument("--output", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="print ratios new : old")
+    return parser
+
+
+def _run(options: argparse.Namespace) -> None:
+    from .throughput import measure_throughput
+
+    data = data_directory()
+    for name in options.workload or KINDS:
+        workload = make_workload(name, data, quick=options.quick)
+        result = measure_throughput(workload, options.systems, options.checkpoint, options.threads)
+        _store(options, name, result)
+
+
+def _agreement(options: argparse.Namespace) -> None:
+    from .agreement import measure_agreement
+
+    result = measure_agreement(
+        options.systems, options.checkpoint, options.threads, data_directory(), options.limit
+    )
+    _store(options, "agreement", result)
+
+
+def _coldstart(options: argparse.Namespace) -> None:
+    from .coldstart import measure_cold_start
+
+    repeats = 2 if options.quick else 10
+    result = measure_cold_start(options.systems, options.checkpoint, options.threads, repeats)
+    _store(options, "coldstart", result)
+
+
+def _memory(options: argparse.Namespace) -> None:
+    from .memory import measure_memory
+
+    counts = (100, 1000) if options.quick else (100, 1000, 10_000)
+    result = measure_memory(_ours(options), options.checkpoint, options.threads, counts)
+    _store(options, "memory", result)
+
+
+def _scaling(options: argparse.Namespace) -> None:
+    from .scaling import measure_scaling
+
+    result = measure_scaling(
+        _ours(options), options.checkpoint, options.threads, quick=options.quick
+    )
+    _store(options, "scaling", result)
+
+
+def _quality(options: argparse.Namespace) -> None:
+    from .quality import measure_quality
+
+    for result in measure_quality(
+        _ours(options), options.checkpoint, options.threads, options.set, options.limit
+    ):
+        _store(options, f"quality-{result['set']}", result)
+
+
+def _report(options: argparse.Namespace) -> None:
+    write_report(options.output)
+
+
+def _ours(options: argparse.Namespace) -> list[System]:
+    """Return the systems of --peers, of which the default here is fastrerank alone."""
+    return options.systems if options.peers else chosen_systems("fastrerank")
+
+
+def _store(options: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    path = options.output / f"{name}.json"
+    old = json.loads(options.compare.read_text()) if options.compare else None
+    path.write_text(json.dumps(result, indent=1) + "\n")
+    write_report(options.output)
+    print(f"{path} and its tables in {options.output / 'README.md'}")
+    if old is not None:
+        print(compare(old, result))
+
+
+COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
+    "run": (_run, "documents a second, latency, memory of the systems"),
+    "agreement": (_agreement, "nDCG@10 and score difference against torch in fp32"),
+    "coldstart": (_coldstart, "import, load, first response"),
+    "memory": (_memory, "peak at 100 to 10,000 documents"),
+    "scaling": (_scaling, "documents, calling threads, cores, tokens"),
+    "quality": (_quality, "nDCG@10 of the evaluation sets"),
+    "report": (_report, "tables and plot from stored results"),
+}

@@ -1,0 +1,54 @@
+"""nDCG@10 of the evaluation sets, by evaluate.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .evaluation import evaluate
+from .machine import environment_record
+from .models import model_directories
+from .paths import data_directory
+from .process import SystemProcess
+from .progress import progress
+from .systems import System
+from .workloads import document_text, read_evaluation
+
+
+def measure_quality(
+    systems: list[System],
+    checkpoint: Path,
+    threads: int,
+    sets: list[str] | None = None,
+    limit: int | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield nDCG@10 of each system on each set, smallest sets first, or on its first queries.
+
+    :raises BenchmarkError: if a system fails.
+    """
+    data = data_directory()
+    directories = model_directories(checkpoint, {s.model for s in systems})
+    files = sorted((data / "eval").glob("*.jsonl.gz"), key=lambda path: path.stat().st_size)
+    names = sets or [path.name.removesuffix(".jsonl.gz") for path in files]
+    for name in names:
+        rows = list(read_evaluation(data / f"eval/{name}.jsonl.gz"))[:limit]
+        result: dict[str, Any] = {
+            "kind": "quality",
+            "environment": environment_record(threads),
+            "set": name,
+            "queries": len(rows),
+            "systems": {},
+        }
+        with progress(len(systems) * len(rows), name) as step:
+            for system in systems:
+                with SystemProcess(system) as process:
+                    process.load(directories[system.model], threads)
+                    scores = []
+                    for row in rows:
+                        documents = [document_text(c) for c in row["candidates"]]
+                        scores.append(process.score(row["query"], documents)["scores"])
+                        step(system.name)
+                result["systems"][system.name] = {
+                    "label": system.label,
+                    "ndcg": round(evaluate(data, name, rows, scores), 4),
+                }
+        yield result

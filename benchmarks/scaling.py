@@ -1,0 +1,130 @@
+"""Documents a second by documents a call, calling threads, cores and tokens."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+from .arithmetic import count_operations
+from .machine import environment_record
+from .models import graph_file, model_directories
+from .paths import data_directory
+from .process import SystemProcess
+from .progress import progress
+from .summary import quantile, rounded
+from .systems import System
+from .workloads import SEED, evaluation_requests
+
+Pool = list[str]
+
+
+def measure_scaling(
+    systems: list[System], checkpoint: Path, threads: int, *, quick: bool
+) -> dict[str, Any]:
+    """Return, for each system, the rates by documents, callers, cores and tokens.
+
+    :raises BenchmarkError: if a system fails.
+    """
+    directories = model_directories(checkpoint, {s.model for s in systems} | {"checkpoint"})
+    operations = count_operations(graph_file(directories))
+    rows = evaluation_requests(data_directory() / "eval/trec-dl-2019.jsonl.gz")
+    query, pool = rows[0].query, [text for row in rows for text in row.documents]
+    random.Random(SEED).shuffle(pool)
+    result: dict[str, Any] = {
+        "kind": "scaling",
+        "environment": environment_record(threads),
+        "systems": {},
+    }
+    with progress(3 * len(systems), "scaling") as step:
+        for system in systems:
+            figures: dict[str, Any] = {"label": system.label}
+            with SystemProcess(system) as process:
+                process.load(directories[system.model], threads)
+                process.score(query, pool[:200])
+                figures["documents"] = _by_documents(process, query, pool, quick=quick)
+                figures["callers"] = _by_callers(process, query, pool, quick=quick)
+                step(f"{system.name}, documents and callers")
+                figures["tokens"] = _by_tokens(process)
+                for row in figures["tokens"]:
+                    quadratic = operations.per_token_pair * row["tokens"] ** 2
+                    row["attention_share"] = rounded(quadratic / operations.of(row["tokens"]))
+            step(f"{system.name}, tokens")
+            figures["cores"] = _by_cores(system, directories[system.model], threads, query, pool)
+            step(f"{system.name}, cores")
+            result["systems"][system.name] = figures
+    return result
+
+
+def _by_documents(
+    process: SystemProcess, query: str, pool: Pool, *, quick: bool
+) -> list[dict[str, float]]:
+    """Time calls of 10 to 10,000 documents, the same 1,000 passages (quick) or more in all."""
+    rows = []
+    passages = pool * (1 + 10_000 // len(pool))
+    total = 500 if quick else 2000
+    for count in (10, 100, 1000) if quick else (10, 30, 100, 300, 1000, 3000, 10_000):
+        calls = [passages[at : at + count] for at in range(0, max(total, count), count)]
+        seconds = sum(process.score(query, documents)["seconds"] for documents in calls)
+        rows.append({"documents": count, "docs_per_s": rounded(sum(map(len, calls)) / seconds)})
+    return rows
+
+
+def _by_callers(
+    process: SystemProcess, query: str, pool: Pool, *, quick: bool
+) -> list[dict[str, float]]:
+    """Time the same requests of 50 documents, asked by 1 to 16 threads at once."""
+    total = 800 if quick else 3200
+    requests = [(query, pool[at : at + 50]) for at in range(0, total, 50)]
+    rows = []
+    for callers in (1, 2, 4, 8, 16):
+        seconds = process.concurrent(requests, callers)
+        rows.append({"callers": callers, "docs_per_s": rounded(total / seconds)})
+    return rows
+
+
+def _by_tokens(process: SystemProcess) -> list[dict[str, float]]:
+    """Time pairs of exactly so many tokens: `dog` is one token, [CLS] and two [SEP] are three."""
+    rows = []
+    for tokens in (32, 64, 128, 256, 384, 512):
+        words = ["dog"] * (tokens - 4)
+        count = max(16, 8192 // tokens)
+        documents = [_marked(words, number) for number in range(count)]
+        seconds = [process.score("dog", documents)["seconds"] for _ in range(3)]
+        rate = len(documents) / quantile(seconds, 0.5)
+        rows.append(
+            {
+                "tokens": tokens,
+                "docs_per_s": rounded(rate),
+                "tokens_per_s": rounded(rate * tokens),
+            }
+        )
+    return rows
+
+
+def _marked(words: list[str], number: int) -> str:
+    """Return the words, some replaced by the number's bits: equal texts might be scored once."""
+    bits = min(len(words), 12)
+    marks = ["bird" if number >> bit & 1 else words[bit] for bit in range(bits)]
+    return " ".join(marks + words[bits:])
+
+
+def _by_cores(
+    system: System, model: Path, threads: int, query: str, pool: Pool
+) -> list[dict[str, float]]:
+    """Time one core and all of them in turns."""
+    counts = sorted({1, threads})
+    seconds: dict[int, list[float]] = {count: [] for count in counts}
+    processes = {count: SystemProcess(system) for count in counts}
+    try:
+        for count, process in processes.items():
+            process.load(model, count)
+            process.score(query, pool[:200])
+        for at in range(0, 1500, 300):
+            for count, process in processes.items():
+                seconds[count].append(process.score(query, pool[at : at + 300])["seconds"])
+    finally:
+        for process in processes.values():
+            process.close()
+    return [
+        {"threads": count, "docs_per_s": rounded(300 / quantile(seconds[count], 0.5))}
+        for count in counts
+    ]

@@ -1,0 +1,81 @@
+import copy
+import json
+
+import pytest
+
+from benchmarks.compare import compare
+from benchmarks.report import fastest_peer, report, table, throughput_table, write_report
+from benchmarks.systems import REFERENCE, SYSTEMS, chosen_systems
+
+
+def test_the_table_has_a_row_a_system_fastest_first(stored):
+    rows = throughput_table(stored).splitlines()[2:]
+    rates = [float(row.split("**")[1]) for row in rows]
+    assert len(rows) == len(stored["systems"])
+    assert rates == sorted(rates, reverse=True)
+
+
+def test_the_fastest_peer_is_never_ours(stored):
+    peers = {n: f for n, f in stored["systems"].items() if not n.startswith("fastrerank")}
+    assert fastest_peer(stored["systems"]) == max(f["docs_per_s"] for f in peers.values())
+    assert fastest_peer({}) is None
+
+
+def test_a_report_states_machine_commit_and_command(stored):
+    text = report({"passages-100": stored})
+    for fact in ("processor", "commit", "date"):
+        value = stored["environment"][fact]
+        assert (value["name"] if fact == "processor" else value) in text
+    assert "python -m benchmarks run --workload passages-100" in text
+
+
+def test_the_same_results_give_the_same_files(stored, tmp_path):
+    pytest.importorskip("matplotlib")
+    written = []
+    for directory in (tmp_path / "a", tmp_path / "b"):
+        directory.mkdir()
+        (directory / "passages-100.json").write_text(json.dumps(stored))
+        write_report(directory)
+        written.append({p.name: p.read_bytes() for p in directory.iterdir()})
+    assert written[0] == written[1]
+    assert set(written[0]) == {"README.md", "passages-100.json", "passages-100.svg"}
+    for figures in stored["systems"].values():
+        assert figures["label"] in written[0]["README.md"].decode()
+
+
+def test_every_row_of_a_table_has_the_columns_of_its_head():
+    text = table(["a", "b"], [["x", "1"], ["y", "2"]])
+    assert text == "| a | b |\n| --- | ---: |\n| x | 1 |\n| y | 2 |\n"
+
+
+def test_comparing_states_the_ratio_and_its_direction(stored):
+    faster = copy.deepcopy(stored)
+    name = next(iter(stored["systems"]))
+    faster["systems"][name]["docs_per_s"] *= 2
+    faster["systems"][name]["p95_ms"] *= 2
+    lines = [line for line in compare(stored, faster).splitlines() if line.startswith(name + " ")]
+    assert any("docs_per_s" in line and line.endswith("2.000  better") for line in lines)
+    assert any("p95_ms" in line and line.endswith("2.000  worse") for line in lines)
+
+
+def test_other_workloads_are_not_compared(stored):
+    other = copy.deepcopy(stored)
+    other["workload"]["name"] = "long"
+    with pytest.raises(ValueError, match="workload"):
+        compare(stored, other)
+
+
+def test_systems_are_chosen_by_name_and_by_prefix():
+    assert chosen_systems(None) == list(SYSTEMS.values())
+    assert [s.name for s in chosen_systems(f"fastembed,{REFERENCE}")] == ["fastembed", REFERENCE]
+    assert len(chosen_systems("flashrank")) == 2
+    with pytest.raises(ValueError, match="no system 'nothing'"):
+        chosen_systems("nothing")
+
+
+def test_every_system_has_its_adapter_and_its_requirements():
+    from benchmarks.paths import HERE, REQUIREMENTS
+
+    for system in SYSTEMS.values():
+        assert (HERE / f"peers/{system.adapter}.py").is_file()
+        assert (REQUIREMENTS / f"{system.environment}.txt").is_file()
