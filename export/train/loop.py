@@ -1,0 +1,233 @@
+"""The training loop: exact resume, pause on request, checkpoints and a log of figures."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import tokens
+from .loss import COSINE_SCALE, LossWeights, list_loss
+from .mine import Mined
+from .model import Packed, pad
+from .sample import CandidateList, Sampler
+from .validate import evaluate, model_logits, tasks
+
+CHUNK_TOKENS = 3072
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is made of; written beside its checkpoints.
+
+    The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
+    nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
+    phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
+    beside the bi-encoder's scaled cosine in the teacher.
+    """
+
+    seed: int = 1
+    lists: int = 8
+    steps: int = 1_000_000
+    rate: float = 1.5e-4
+    head_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup: int = 200
+    decay_from: int = 0
+    supervise: tuple[int, int] = (300, 1200)
+    supervision: float = 1.0
+    lexical: float = 4.0
+    max_lengths: tuple[int, ...] = (96, 128, 128, 176)
+    average: float = 0.998
+    save_seconds: float = 300.0
+    validate_seconds: float = 900.0
+    validate_per_set: int = 40
+
+    def rate_at(self, step: int) -> float:
+        """Return the factor of the learning rate at ``step``."""
+        factor = min(1.0, (step + 1) / self.warmup)
+        if self.decay_from and step >= self.decay_from:
+            left = (self.steps - step) / (self.steps - self.decay_from)
+            factor *= max(left, 0.02)
+        return factor
+
+    def supervision_at(self, step: int) -> float:
+        """Return the weight of supervision at ``step``."""
+        start, end = self.supervise
+        return self.supervision * min(max((step - start) / max(end - start, 1), 0.0), 1.0)
+
+
+class Trainer:
+    """A model with its optimizer and running average, at some step."""
+
+    def __init__(self, packed: Packed, mined: Mined, sampler: Sampler, settings: Settings) -> None:
+        self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
+        self.step, self.pairs, self.best = 0, 0, 0.0
+        named = [(n, p) for n, p in packed.model.named_parameters() if p.requires_grad]
+        self.parameters = [p for _, p in named]
+        groups = {
+            (head, decayed): [
+                p
+                for n, p in named
+                if n.startswith(("classifier", "bert.pooler")) == head and (p.ndim > 1) == decayed
+            ]
+            for head in (False, True)
+            for decayed in (False, True)
+        }
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "base": settings.head_rate if head else settings.rate,
+                    "weight_decay": settings.weight_decay if decayed else 0.0,
+                }
+                for (head, decayed), parameters in groups.items()
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        self.average = [p.detach().clone() for p in self.parameters]
+
+    def take_step(self) -> dict[str, float]:
+        """Learn from the next lists and return the terms of the loss."""
+        settings, step = self.settings, self.step
+        first = step * settings.lists
+        lists = [self.sampler[n] for n in range(first, first + settings.lists)]
+        rng = np.random.default_rng([settings.seed, 3, step])
+        max_length = int(rng.choice(settings.max_lengths))
+        logits = self._logits(lists, max_length)
+        teacher = torch.from_numpy(np.stack([self._teacher(item) for item in lists]))
+        terms = list_loss(
+            logits,
+            teacher,
+            torch.from_numpy(np.stack([item.judged for item in lists])),
+            torch.tensor([item.supervised for item in lists]),
+            LossWeights(supervision=settings.supervision_at(step)),
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * settings.rate_at(step)
+        self.optimizer.step()
+        kept = min(settings.average, (step + 1) / (step + 10))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - kept)
+        self.step += 1
+        self.pairs += logits.numel()
+        hit = (logits.argmax(-1) == 0).float().mean()
+        return {k: float(v.detach()) for k, v in {**terms, "norm": norm, "first": hit}.items()}
+
+    def _logits(self, lists: list[CandidateList], max_length: int) -> Tensor:
+        mined = self.mined
+        pairs = [
+            tokens.pair(mined.query_ids[item.query], mined.passage_ids[int(c)], max_length)
+            for item in lists
+            for c in item.candidates
+        ]
+        groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS))
+        batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
+        order = torch.tensor([i for group in groups for i in group])
+        logits = self.packed(batches)
+        return logits.new_empty(len(pairs)).index_put((order,), logits).view(len(lists), -1)
+
+    def _teacher(self, item: CandidateList) -> np.ndarray:
+        cosines = self.mined.cosines(item.query, item.candidates)
+        coverage = self.mined.coverage(item.query, item.candidates)
+        return COSINE_SCALE * cosines + self.settings.lexical * coverage
+
+    def swap_average(self) -> None:
+        """Exchange the weights with their running average; a second call undoes it."""
+        for parameter, mean in zip(self.parameters, self.average, strict=True):
+            kept = parameter.detach().clone()
+            parameter.data.copy_(mean)
+            mean.copy_(kept)
+
+    def state(self) -> dict[str, object]:
+        """Return all that a later session needs to go on exactly."""
+        return {
+            "step": self.step,
+            "pairs": self.pairs,
+            "best": self.best,
+            "model": [p.detach() for p in self.parameters],
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Take up a state; the settings stay those of this trainer."""
+        bases = [group["base"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, base in zip(self.optimizer.param_groups, bases, strict=True):
+            group["base"] = base
+        for own, saved in (
+            *zip(self.parameters, state["model"], strict=True),
+            *zip(self.average, state["average"], strict=True),
+        ):
+            own.data.copy_(saved)
+        self.step, self.pairs, self.best = state["step"], state["pairs"], state["best"]
+
+
+def write_checkpoint(trainer: Trainer, path: Path) -> None:
+    """Write the state so that a kill at any time leaves a whole file at ``path``."""
+    fresh = path.with_suffix(".tmp")
+    torch.save(trainer.state(), fresh)
+    if path.exists():
+        path.replace(path.with_name(f"{path.stem}-previous.pt"))
+    fresh.replace(path)
+
+
+def wait_while(pause_file: Path | None) -> None:
+    """Sleep for as long as ``pause_file`` exists."""
+    while pause_file is not None and pause_file.exists():
+        time.sleep(1.0)
+
+
+def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
+    """Train up to ``settings.steps``, from the last checkpoint in ``folder`` if there is one."""
+    settings = trainer.settings
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.pt"
+    if last.exists():
+        trainer.restore(torch.load(last, weights_only=True))
+    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    todo = tasks(trainer.mined, settings.validate_per_set)
+    saved = validated = time.monotonic()
+    seen: list[dict[str, float]] = []
+    since, pairs = time.monotonic(), trainer.pairs
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+
+        def write(row: dict[str, float]) -> None:
+            log.write(json.dumps({"step": trainer.step, "time": round(time.time()), **row}) + "\n")
+            log.flush()
+
+        while trainer.step < settings.steps:
+            wait_while(pause_file)
+            seen.append(trainer.take_step())
+            now = time.monotonic()
+            done = trainer.step == settings.steps
+            if len(seen) == 20:
+                means = {k: round(float(np.mean([s[k] for s in seen])), 5) for k in seen[0]}
+                speed = (trainer.pairs - pairs) / (now - since)
+                write({**means, "pairs": trainer.pairs, "pairs_per_second": round(speed, 1)})
+                seen, since, pairs = [], now, trainer.pairs
+            if now - validated > settings.validate_seconds or done:
+                figures = validate(trainer, todo)
+                write({"validation": figures, "pairs": trainer.pairs})
+                validated = since = time.monotonic()
+                if figures["macro"] > trainer.best:
+                    trainer.best = figures["macro"]
+                    write_checkpoint(trainer, folder / "best.pt")
+            if now - saved > settings.save_seconds or done:
+                write_checkpoint(trainer, last)
+                saved = time.monotonic()
+
+
+def validate(trainer: Trainer, todo: list) -> dict[str, float]:
+    """Return nDCG@10 of the averaged weights on the held-out queries ``todo``."""
+    trainer.swap_average()
+    logits = model_logits(trainer.packed, trainer.mined, todo)
+    trainer.swap_average()
+    return evaluate(todo, lambda query, _: logits[query])
