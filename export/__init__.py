@@ -1,0 +1,4 @@
+"""From a Hugging Face cross-encoder to a bundle: ONNX, quantized, measured against the original.
+
+Needs the extra `export`; nothing here is imported by the runtime.
+"""

@@ -10,18 +10,19 @@ from scipy import sparse
 
 K1, B = 0.9, 0.4
 STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then "
-    "there these they this to was will with".split()
+    (
+        "a an and are as at be but by for if in into is it no not of on or such that the their "
+        "then there these they this to was will with"
+    ).split()
 )
+POSSESSIVE = re.compile(r"['\u2019]s\b")
 
 
 def words(texts: Sequence[str]) -> list[list[str]]:
     """Return the stemmed words of each text, Lucene's stop words left out."""
     stem = Stemmer.Stemmer("porter").stemWords
-    found = (
-        re.findall(r"[^\W_]+", re.sub(r"['’]s\b", "", unicodedata.normalize("NFKC", t).lower()))
-        for t in texts
-    )
+    plain = (POSSESSIVE.sub("", unicodedata.normalize("NFKC", t).lower()) for t in texts)
+    found = (re.findall(r"[^\W_]+", t) for t in plain)
     return [stem([w for w in text if w not in STOP_WORDS]) for text in found]
 
 
@@ -54,25 +55,13 @@ class Bm25:
             shape=counts.shape,
         )
 
-    def encode(self, queries: Sequence[str]) -> sparse.csr_array:
-        """Return one row of word counts per query, divided by the highest score it can get.
+    def coverage(self, query: str, rows: np.ndarray) -> np.ndarray:
+        """Return the BM25 of passages ``rows``, divided by the highest that ``query`` can get.
 
-        A product with passage weights is then the share of the query that a passage covers.
+        A share between 0 and 1 is comparable between queries; all 0 where no word is known.
         """
-        data, columns, ends = [], [], [0]
-        for query in words(queries):
-            known = [self._vocabulary[w] for w in query if w in self._vocabulary]
-            best = sum(self.idf[c] for c in known)
-            columns += known
-            data += [1 / best] * len(known)
-            ends.append(len(columns))
-        return sparse.csr_array(
-            (np.array(data, np.float32), np.array(columns, np.int32), np.array(ends)),
-            shape=(len(queries), len(self._vocabulary)),
-        )
-
-    def scores(self, query: sparse.csr_array, rows: np.ndarray) -> np.ndarray:
-        """Return the share of one encoded query (a 1-row matrix) that each passage covers."""
-        dense = np.zeros(self._weights.shape[1], np.float32)
-        np.add.at(dense, query.indices, query.data)
-        return self._weights[rows] @ dense
+        wanted = np.zeros(self._weights.shape[1], np.float32)
+        for word in words([query])[0]:
+            if (column := self._vocabulary.get(word)) is not None:
+                wanted[column] += 1
+        return self._weights[rows] @ wanted / max(float(self.idf @ wanted), 1e-9)

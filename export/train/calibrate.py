@@ -44,8 +44,5 @@ def reliability(
     """Return (mean probability, share relevant, pairs) of each bin of the probability in use."""
     p = sigmoid(logits)
     bin_of = np.minimum((p * bins).astype(int), bins - 1)
-    return [
-        (float(p[bin_of == b].mean()), float(relevant[bin_of == b].mean()), int((bin_of == b).sum()))
-        for b in range(bins)
-        if (bin_of == b).any()
-    ]
+    masks = [bin_of == b for b in range(bins)]
+    return [(float(p[m].mean()), float(relevant[m].mean()), int(m.sum())) for m in masks if m.any()]

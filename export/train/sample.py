@@ -95,12 +95,10 @@ class Sampler:
         positive = int(rng.choice(row.positives))
         taken = {*row.positives, *row.excluded, *self._hidden}
         chosen = [positive]
-        limit = FALSE_NEGATIVE_MARGIN * float(
-            self._mined.cosines(query, np.array([positive]))[0]
-        )
+        limit = FALSE_NEGATIVE_MARGIN * float(self._mined.cosines(query, np.array([positive]))[0])
 
         def take(source: Sequence[int] | np.ndarray, count: int, *, filtered: bool = True) -> None:
-            fresh = [int(p) for p in source if p >= 0 and int(p) not in taken]
+            fresh = [p for p in dict.fromkeys(map(int, source)) if p >= 0 and p not in taken]
             if filtered and fresh:
                 near = self._mined.cosines(query, np.array(fresh))
                 fresh = [p for p, c in zip(fresh, near, strict=True) if c <= limit]

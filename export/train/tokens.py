@@ -41,9 +41,7 @@ def encode(texts: Sequence[str], tokenizer_json: Path, max_length: int) -> Token
         np.array(e.ids, np.uint16)
         for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)
     ]
-    return TokenIds(
-        flat=np.concatenate(ids), starts=np.cumsum([0, *map(len, ids)], dtype=np.int64)
-    )
+    return TokenIds(flat=np.concatenate(ids), starts=np.cumsum([0, *map(len, ids)], dtype=np.int64))
 
 
 def pair(query: np.ndarray, document: np.ndarray, max_length: int) -> tuple[np.ndarray, int]:
