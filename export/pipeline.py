@@ -1,0 +1,272 @@
+"""The whole export, in order: source, fp32 graph, int8 graph, parity, manifest, bundle."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import onnx
+
+from fastrerank.bundle import sha256
+from fastrerank.errors import ExportError, ParityError
+from fastrerank.manifest import (
+    MANIFEST_NAME,
+    FileEntry,
+    Golden,
+    GoldenPair,
+    Manifest,
+    Parity,
+    Precision,
+)
+from fastrerank.reranker import Reranker
+
+from .card import write_card
+from .optimize import optimize
+from .parity import PairSet, measure, original_logits, read_calibration
+from .pooled import PooledReport, compute_pooled_position_only
+from .quantize import quantize_int8
+from .sample_pairs import golden_pairs, sample_pairs
+from .source import SourceModel, load_source
+from .template import pair_template
+from .to_onnx import export_onnx
+
+PRECISIONS = ("fp32", "int8")
+
+# How far a golden pair's logit may be off on another processor. fp32 sums in another order; int8
+# rounds activations whose last digits then differ. Measured on AVX2 and AVX-512: export/README.md.
+GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.1}
+
+# protobuf holds no message of 2 GiB or more: larger weights go to a file beside the graph.
+_LARGEST_ONNX = 2**31 - 2**24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportOptions:
+    """The choices of one export; see `fastrerank export --help`."""
+
+    precisions: tuple[str, ...] = PRECISIONS
+    name: str | None = None
+    revision: str | None = None
+    license: str | None = None
+    max_length: int | None = None
+    label_column: int | None = None
+    calibration: Path | None = None
+    allow_drift: bool = False
+    force: bool = False
+
+
+def export_bundle(
+    source: str, output: Path, options: ExportOptions, report: Callable[[str], None]
+) -> Manifest:
+    """Write the bundle of a cross-encoder to `output` and return its manifest.
+
+    The directory appears whole or not at all. `report` is given a line for each step.
+
+    :raises ExportError: if the source cannot be exported, or `output` exists and not `force`.
+    :raises ParityError: if a precision drifts beyond its thresholds and not `allow_drift`.
+    """
+    _check_output(output, options.force)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    step = _Steps(report)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
+        directory = Path(scratch) / "bundle"
+        directory.mkdir()
+        manifest = _write_bundle(source, directory, options, step)
+        with step("put in place"):
+            _put_in_place(directory, output, Path(scratch) / "replaced")
+    return manifest
+
+
+def _write_bundle(source: str, directory: Path, options: ExportOptions, step: _Steps) -> Manifest:
+    with step(f"load {source}"):
+        model = load_source(source, revision=options.revision, license_name=options.license)
+    with step("export fp32 ONNX"):
+        graph = export_onnx(model)
+    with step("optimise the graph"):
+        graph = optimize(graph)
+    with step("last layer for the pooled position only") as note:
+        graph, pooled = compute_pooled_position_only(graph)
+        note(pooled.reason if pooled.applied else f"not applied: {pooled.reason}")
+    variants: dict[str, Precision] = {}
+    for precision in options.precisions:
+        with step(f"write {precision}") as note:
+            variant = quantize_int8(graph) if precision == "int8" else graph
+            files = _write_onnx(variant, directory, precision)
+            variants[precision] = _precision(precision, files, pooled)
+            note(f"{sum(file.bytes for file in files) / 1e6:.1f} MB")
+    manifest = _manifest(model, graph, directory, variants, options)
+    _write_manifest(manifest, directory)
+    pairs = sample_pairs()
+    if options.calibration is not None:
+        pairs += read_calibration(options.calibration)
+    manifest = _measured(manifest, model, directory, pairs, step)
+    _judge(manifest, options.allow_drift, step.report)
+    write_card(manifest, directory)
+    card = _entry(directory / "README.md", directory)
+    manifest = replace(manifest, other_files=[card])
+    _write_manifest(manifest, directory)
+    return manifest
+
+
+def _write_onnx(model: onnx.ModelProto, directory: Path, precision: str) -> list[FileEntry]:
+    path = directory / f"model.{precision}.onnx"
+    large = model.ByteSize() >= _LARGEST_ONNX
+    onnx.save(model, path, save_as_external_data=large, location=f"{path.name}.data")
+    files = [path, directory / f"{path.name}.data"]
+    return [_entry(file, directory) for file in files if file.exists()]
+
+
+def _precision(precision: str, files: list[FileEntry], pooled: PooledReport) -> Precision:
+    return Precision(
+        files=files,
+        batch_invariant=precision != "int8",
+        pooled_position_only=pooled.applied,
+        pooled_position_note=pooled.reason,
+    )
+
+
+def _manifest(
+    source: SourceModel,
+    graph: onnx.ModelProto,
+    directory: Path,
+    variants: dict[str, Precision],
+    options: ExportOptions,
+) -> Manifest:
+    source.tokenizer.backend_tokenizer.save(str(directory / "tokenizer.json"))
+    labels = source.config.num_labels
+    label_column = labels - 1 if options.label_column is None else options.label_column
+    if not 0 <= label_column < labels:
+        raise ExportError(f"--label-column is {label_column}: the model has {labels} labels")
+    special = source.tokenizer.special_tokens_map
+    return Manifest(
+        name=options.name or source.about.name.rsplit("/", 1)[-1],
+        family=source.config.model_type,
+        source=source.about,
+        inputs=[value.name for value in graph.graph.input],
+        output=graph.graph.output[0].name,
+        max_length=_max_length(source, options.max_length),
+        pad_id=source.tokenizer.pad_token_id or 0,
+        special_tokens={name: text for name, text in special.items() if isinstance(text, str)},
+        template=pair_template(source.tokenizer),
+        labels=labels,
+        label_column=label_column,
+        activation="sigmoid" if labels == 1 else "softmax",
+        tokenizer=_entry(directory / "tokenizer.json", directory),
+        precisions=variants,
+        made_with=_versions(),
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    )
+
+
+def _max_length(source: SourceModel, asked: int | None) -> int:
+    if asked is None:
+        return source.max_length
+    if not 8 <= asked <= source.max_length:
+        raise ExportError(f"--max-length is {asked}: the model reads 8 to {source.max_length}")
+    return asked
+
+
+def _measured(
+    manifest: Manifest, source: SourceModel, directory: Path, pairs: PairSet, step: _Steps
+) -> Manifest:
+    """Return the manifest with the parity and the golden pairs of every precision."""
+    with step(f"score {len(pairs.pairs)} pairs with the original model"):
+        original = original_logits(
+            source,
+            pairs.pairs,
+            max_length=manifest.max_length,
+            label_column=manifest.label_column,
+        )
+    parity: dict[str, Parity] = {}
+    golden = [GoldenPair(query=q, document=d, logits={}) for q, d in golden_pairs()]
+    for precision in manifest.precisions:
+        with (
+            step(f"score them with {precision}") as note,
+            Reranker(directory, precision=precision) as reranker,
+        ):
+            exported = reranker.score(pairs.pairs, raw=True)
+            parity[precision] = measure(original, exported, pairs, precision)
+            note(_parity_line(parity[precision]))
+            logits = reranker.score([(pair.query, pair.document) for pair in golden], raw=True)
+            for pair, logit in zip(golden, logits, strict=True):
+                pair.logits[precision] = round(float(logit), 6)
+    tolerance = {precision: GOLDEN_TOLERANCE[precision] for precision in manifest.precisions}
+    return replace(manifest, parity=parity, golden=Golden(pairs=golden, tolerance=tolerance))
+
+
+def _parity_line(parity: Parity) -> str:
+    return (
+        f"logits differ by {parity.max_logit_difference:.2g} at most,"
+        f" {parity.mean_logit_difference:.2g} on average; Spearman {parity.spearman:.4f},"
+        f" top-10 overlap {parity.top10_overlap:.3f}"
+    )
+
+
+def _judge(manifest: Manifest, allow_drift: bool, report: Callable[[str], None]) -> None:
+    for precision, parity in manifest.parity.items():
+        if parity.within_thresholds:
+            continue
+        limits = ", ".join(f"{name} {limit:g}" for name, limit in parity.thresholds.items())
+        message = f"{precision} drifts from the original: {_parity_line(parity)}; limits: {limits}"
+        if not allow_drift:
+            raise ParityError(f"{message}. No bundle was written; --allow-drift writes it anyway")
+        report(f"warning: {message} (kept, as --allow-drift says)")
+
+
+def _entry(path: Path, directory: Path) -> FileEntry:
+    return FileEntry(
+        path=path.relative_to(directory).as_posix(), bytes=path.stat().st_size, sha256=sha256(path)
+    )
+
+
+def _write_manifest(manifest: Manifest, directory: Path) -> None:
+    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    packages = ("fastrerank", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
+    versions = {package: version(package) for package in (*packages, "tokenizers", "numpy")}
+    return {"python": platform.python_version(), "machine": platform.machine(), **versions}
+
+
+def _check_output(output: Path, force: bool) -> None:
+    if not output.exists() and not output.is_symlink():
+        return
+    if not force:
+        raise ExportError(f"{output} exists: choose another directory, or pass --force")
+    if not (output / MANIFEST_NAME).is_file():
+        raise ExportError(f"{output} is no bundle, --force does not replace it: remove it yourself")
+
+
+def _put_in_place(directory: Path, output: Path, replaced: Path) -> None:
+    directory.chmod(0o755)
+    if output.exists():
+        output.rename(replaced)
+    try:
+        directory.rename(output)
+    except OSError:
+        if replaced.exists():
+            replaced.rename(output)
+        raise
+
+
+class _Steps:
+    """Reports each step with its time when it is done."""
+
+    def __init__(self, report: Callable[[str], None]) -> None:
+        self.report = report
+
+    @contextmanager
+    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
+        notes: list[str] = []
+        start = time.perf_counter()
+        yield notes.append
+        seconds = time.perf_counter() - start
+        self.report(": ".join([f"[{seconds:6.1f} s] {name}", *notes]))

@@ -1,0 +1,154 @@
+"""The model to be exported: found, loaded in torch, and refused where it is no cross-encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    PretrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
+
+from fastrerank.bundle import sha256
+from fastrerank.errors import ExportError
+from fastrerank.manifest import Source
+
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceModel:
+    """A cross-encoder in torch, float32, in evaluation mode, with its tokenizer."""
+
+    path: Path
+    about: Source
+    config: PretrainedConfig
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+
+    @property
+    def max_length(self) -> int:
+        """The tokens of a pair that the model can read: positions and tokenizer both allow them."""
+        positions = getattr(self.config, "max_position_embeddings", None) or 512
+        if self.config.model_type in _POSITIONS_AFTER_PADDING:
+            positions -= (self.config.pad_token_id or 0) + 1
+        # Tokenizers without a limit state one of 1e30.
+        return int(min(positions, self.tokenizer.model_max_length))
+
+
+# Their position numbers start behind the padding id, so that so many are never used.
+_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
+
+
+def load_source(
+    source: str, *, revision: str | None = None, license_name: str | None = None
+) -> SourceModel:
+    """Return the cross-encoder in a local directory, or that of a hub id where there is a network.
+
+    :raises ExportError: if there is none, or it lacks weights, a tokenizer, or a ranking head.
+    """
+    path, revision = _local(source, revision)
+    config = _config(path, source)
+    _check_head(config, source)
+    weights = sorted(file for pattern in _WEIGHTS for file in path.glob(pattern))
+    if not weights:
+        raise ExportError(f"{source} has no weights: none of {', '.join(_WEIGHTS)} is in {path}")
+    tokenizer = _tokenizer(path, source)
+    model, report = AutoModelForSequenceClassification.from_pretrained(
+        path, config=config, dtype=torch.float32, output_loading_info=True
+    )
+    if report["missing_keys"]:
+        raise ExportError(
+            f"{source} has no weights for {', '.join(sorted(report['missing_keys'])[:5])}:"
+            " its head was never trained; pass a model that was fine-tuned to rank"
+        )
+    about = Source(
+        name=source if not Path(source).is_dir() else path.resolve().name,
+        revision=revision,
+        license=license_name or _stated_license(path),
+        weights_sha256={file.name: sha256(file) for file in weights},
+    )
+    return SourceModel(
+        path=path, about=about, config=config, model=model.eval(), tokenizer=tokenizer
+    )
+
+
+def _local(source: str, revision: str | None) -> tuple[Path, str | None]:
+    """Return the directory of `source`, downloaded if it is a hub id, and its revision."""
+    path = Path(source)
+    if path.is_dir():
+        if revision is not None:
+            raise ExportError(f"{source} is a directory: --revision is for hub ids")
+        return path, None
+    if path.exists() or source.startswith((".", "/")) or source.count("/") > 1:
+        raise ExportError(f"{source} is no directory and no hub id: pass one of them")
+    from huggingface_hub import snapshot_download
+
+    try:
+        snapshot = Path(
+            snapshot_download(
+                source,
+                revision=revision,
+                allow_patterns=["*.json", "*.txt", "*.model", "README.md", *_WEIGHTS],
+            )
+        )
+    except Exception as error:  # hub, network and cache errors share no base class
+        raise ExportError(f"cannot download {source!r} from the hub: {error}") from error
+    return snapshot, snapshot.name  # the hub's cache names a snapshot by its commit
+
+
+def _config(path: Path, source: str) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ExportError(f"{source} has no usable config.json: {error}") from error
+
+
+def _check_head(config: PretrainedConfig, source: str) -> None:
+    architecture = (config.architectures or ["no architecture"])[0]
+    if not architecture.endswith("ForSequenceClassification"):
+        raise ExportError(
+            f"{source} is {architecture}: a ranking head is a ...ForSequenceClassification with"
+            " one or two labels"
+        )
+    if config.num_labels not in (1, 2):
+        raise ExportError(
+            f"{source} has {config.num_labels} labels"
+            f" ({', '.join(map(str, config.id2label.values()))}):"
+            " a ranking head has one, or two of which one means relevant"
+        )
+
+
+def _tokenizer(path: Path, source: str) -> PreTrainedTokenizerFast:
+    if not any(path.glob("tokenizer*")) and not any(path.glob("vocab*")):
+        raise ExportError(f"{source} has no tokenizer: no tokenizer.json or vocab file in {path}")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
+    except Exception as error:  # a tokenizer's readers raise anything
+        raise ExportError(f"{source} has no usable tokenizer: {error}") from error
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise ExportError(
+            f"{source} has a {type(tokenizer).__name__} without a tokenizer.json: convert it to a"
+            " fast tokenizer with transformers first"
+        )
+    return tokenizer
+
+
+def _stated_license(path: Path) -> str | None:
+    """Return the licence in the front matter of the model card, None if there is none."""
+    card = path / "README.md"
+    if not card.is_file():
+        return None
+    from huggingface_hub import ModelCard
+
+    try:
+        license_name = ModelCard.load(card).data.get("license")
+    except ValueError:  # front matter that is no YAML
+        return None
+    return str(license_name) if license_name else None

@@ -1,0 +1,117 @@
+"""A bundle directory: found, read, and proved intact."""
+
+import hashlib
+from dataclasses import dataclass
+from importlib import resources
+from os import PathLike
+from pathlib import Path, PurePosixPath
+
+from .errors import BundleFormatError, BundleIntegrityError, BundleNotFoundError
+from .manifest import MANIFEST_NAME, FileEntry, Manifest
+from .onnx_file import external_data_paths
+
+DEFAULT_MODEL = "default"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """A bundle on disk: its directory and its manifest."""
+
+    path: Path
+    manifest: Manifest
+
+    def verified(self, entry: FileEntry) -> Path:
+        """Return the path of a file of the bundle after its size and SHA-256 were checked.
+
+        :raises BundleIntegrityError: if it is missing, differs, or lies outside the bundle.
+        """
+        path = self._inside(entry.path)
+        if not path.is_file():
+            raise BundleIntegrityError(f"{path} is missing: export or copy the bundle again")
+        size = path.stat().st_size
+        if size != entry.bytes or sha256(path) != entry.sha256:
+            raise BundleIntegrityError(
+                f"{path} ({size} bytes) is not the file that {MANIFEST_NAME} names"
+                f" ({entry.bytes} bytes, sha256 {entry.sha256[:12]}...): it was changed or cut"
+                " short; export or copy the bundle again"
+            )
+        return path
+
+    def onnx_path(self, precision: str) -> Path:
+        """Return the .onnx file of a precision after all of its files were checked.
+
+        :raises BundleIntegrityError: as `verified`, and if the graph reads a file that the manifest
+            does not name for it.
+        """
+        files = self.manifest.precisions[precision].files
+        model, *data = [self.verified(entry) for entry in files]
+        for location in external_data_paths(model):
+            if self._inside(location) not in data:
+                raise BundleIntegrityError(
+                    f"{model} reads external data from {location!r}, which {MANIFEST_NAME} does"
+                    " not name: do not use this bundle unless you trust who made it"
+                )
+        return model
+
+    def _inside(self, relative: str) -> Path:
+        """Return the path of a file of the bundle, refused if it leaves the directory."""
+        parts = PurePosixPath(relative)
+        root = self.path.resolve()
+        path = self.path / relative
+        unsafe = parts.is_absolute() or ".." in parts.parts or "\\" in relative or not parts.parts
+        if unsafe or ":" in relative or "\0" in relative or not path.resolve().is_relative_to(root):
+            raise BundleIntegrityError(
+                f"{relative!r} lies outside the bundle {self.path}: absolute paths, '..' and links"
+                " out of it are refused"
+            )
+        return path
+
+
+def open_bundle(model: str | PathLike[str] | None = None) -> Bundle:
+    """Return the bundle at a path, the bundled model of that name, or the default for None.
+
+    The manifest is read; files are checked when they are used.
+
+    :raises BundleNotFoundError: if there is none.
+    :raises BundleFormatError: if its manifest cannot be used.
+    """
+    path = _find(DEFAULT_MODEL if model is None else model)
+    try:
+        text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleFormatError(f"{path / MANIFEST_NAME} is not UTF-8: {error}") from error
+    return Bundle(path=path, manifest=Manifest.from_json(text))
+
+
+def bundled_models() -> list[str]:
+    """Return the names of the models that are installed with the package."""
+    return sorted(p.parent.name for p in _models_directory().glob(f"*/{MANIFEST_NAME}"))
+
+
+def _find(model: str | PathLike[str]) -> Path:
+    path = Path(model)
+    if (path / MANIFEST_NAME).is_file():
+        return path
+    names = bundled_models()
+    if isinstance(model, str) and model in names and not path.exists():
+        return _models_directory() / model
+    known = ", ".join(names) or "none"
+    if path.is_dir():
+        raise BundleNotFoundError(
+            f"{path} is no bundle, it has no {MANIFEST_NAME}: make one of a Hugging Face"
+            f" cross-encoder with `fastrerank export {path} OUTPUT`"
+        )
+    raise BundleNotFoundError(
+        f"there is no bundle at {str(model)!r}, and no bundled model of that name"
+        f" (there is: {known}): pass the path of a directory that holds {MANIFEST_NAME}"
+    )
+
+
+def _models_directory() -> Path:
+    return Path(str(resources.files("fastrerank"))) / "models"
+
+
+def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file as hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

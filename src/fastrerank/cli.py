@@ -1,0 +1,52 @@
+"""The command `fastrerank`: rerank, export, verify, inspect."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from . import __version__
+from .commands import export, inspect, rerank, verify
+from .errors import FastRerankError, InvalidRequestError
+
+_COMMANDS = (rerank, export, verify, inspect)
+
+FAILURE, USAGE = 1, 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 for a failure, 2 for wrong usage."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except InvalidRequestError as error:
+        print(f"fastrerank: {error}", file=sys.stderr)
+        return USAGE
+    except (FastRerankError, OSError) as error:
+        print(f"fastrerank: {error}", file=sys.stderr)
+        return FAILURE
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="fastrerank", description="Rerank documents with a local cross-encoder, on the CPU."
+    )
+    parser.add_argument("--version", action="version", version=f"fastrerank {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for command in _COMMANDS:
+        sub = commands.add_parser(
+            command.NAME,
+            help=command.HELP,
+            description=command.HELP,
+            epilog=command.EXAMPLES,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_arguments(sub)
+        sub.set_defaults(run=command.run)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

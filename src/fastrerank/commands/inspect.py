@@ -1,0 +1,68 @@
+"""`fastrerank inspect`: what is in a bundle."""
+
+import argparse
+import json
+
+from fastrerank.bundle import open_bundle
+from fastrerank.manifest import Manifest, Segment
+
+NAME = "inspect"
+HELP = "print what is in a bundle, where it came from and how close it is to the original"
+EXAMPLES = """examples:
+  fastrerank inspect ./my-bundle
+  fastrerank inspect           # the bundled model
+  fastrerank inspect --json ./my-bundle | jq .parity
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    parser.add_argument("bundle", nargs="?", help="path or name (default: the bundled model)")
+    parser.add_argument("--json", action="store_true", help="the manifest itself")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the manifest's facts and return 0."""
+    manifest = open_bundle(arguments.bundle).manifest
+    if arguments.json:
+        print(manifest.to_json(), end="")
+        return 0
+    for name, value in _facts(manifest).items():
+        print(f"{name:<16} {value}")
+    for precision, variant in manifest.precisions.items():
+        size = sum(entry.bytes for entry in variant.files) / 1e6
+        print(f"\n{precision}: {size:.1f} MB")
+        print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
+        if parity := manifest.parity.get(precision):
+            print(
+                f"  against the original over {parity.pairs} pairs: logits differ by"
+                f" {parity.max_logit_difference:.2g} at most, {parity.mean_logit_difference:.2g} on"
+                f" average; Spearman {parity.spearman:.4f},"
+                f" top-10 overlap {parity.top10_overlap:.3f}"
+            )
+            if not parity.within_thresholds:
+                print(
+                    f"  BEYOND ITS LIMITS {json.dumps(parity.thresholds)}: --allow-drift was used"
+                )
+    return 0
+
+
+def _facts(manifest: Manifest) -> dict[str, str]:
+    source = manifest.source
+    return {
+        "name": manifest.name,
+        "family": manifest.family,
+        "source": f"{source.name}, revision {source.revision or 'not stated'}",
+        "licence": source.license or "not stated by the source",
+        "max length": f"{manifest.max_length} tokens a pair",
+        "pair": " ".join(_segment_text(segment) for segment in manifest.template),
+        "inputs": ", ".join(manifest.inputs),
+        "score": f"{manifest.activation} of {manifest.labels} label(s),"
+        f" scale {manifest.calibration_scale:g}, offset {manifest.calibration_offset:g}",
+        "made": manifest.created,
+        "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
+    }
+
+
+def _segment_text(segment: Segment) -> str:
+    return segment.part or "".join(f"<{token}>" for token in segment.ids)

@@ -1,0 +1,110 @@
+"""`fastrerank rerank`: documents of a file or a pipe, ranked for a query."""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+from fastrerank.errors import InvalidRequestError
+from fastrerank.request import Document
+from fastrerank.reranker import Reranker
+from fastrerank.response import RerankResponse
+
+NAME = "rerank"
+HELP = "rank documents, one a line (text or JSON), by their relevance to a query"
+EXAMPLES = """examples:
+  fastrerank rerank --query "animals of Peru" documents.txt
+  fastrerank rerank --query "animals of Peru" --top-n 3 --json documents.jsonl
+  grep -h llama *.txt | fastrerank rerank --query "animals of Peru"
+
+A line that is a JSON string or object is that document; an object is scored by its "text", or by
+the fields named with --rank-fields. Every other line is a document as it stands. Empty lines are
+left out. The index in the answer counts documents from 0. On a terminal the answer is a table,
+otherwise JSON.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of this command."""
+    parser.add_argument("file", nargs="?", help="documents (default: standard input)")
+    parser.add_argument("--query", "-q", required=True, help="what the documents are ranked for")
+    parser.add_argument("--model", "-m", help="path of a bundle, or name of a bundled model")
+    parser.add_argument("--precision", default="auto", help="one that the bundle holds")
+    parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
+    parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
+    parser.add_argument("--top-n", type=int, help="how many results to return (default: all)")
+    parser.add_argument("--max-tokens-per-doc", type=int, help="longer documents are cut")
+    parser.add_argument("--truncate", choices=("end", "start", "none"), default="end")
+    parser.add_argument("--instruction", help="read by the model together with the query")
+    parser.add_argument("--rank-fields", help="fields of JSON objects to score: title,text")
+    parser.add_argument("--no-documents", action="store_true", help="leave the documents out")
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_true", help="JSON, also on a terminal")
+    form.add_argument("--table", action="store_true", help="a table, also in a pipe")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print the answer and return 0."""
+    documents = list(_documents(arguments.file))
+    with Reranker(
+        arguments.model,
+        precision=arguments.precision,
+        threads=arguments.threads,
+        max_length=arguments.max_length,
+    ) as reranker:
+        response = reranker.rerank(
+            arguments.query,
+            documents,
+            top_n=arguments.top_n,
+            return_documents=not arguments.no_documents,
+            rank_fields=arguments.rank_fields.split(",") if arguments.rank_fields else None,
+            max_tokens_per_doc=arguments.max_tokens_per_doc,
+            truncate=arguments.truncate,
+            instruction=arguments.instruction,
+        )
+    if arguments.table or (sys.stdout.isatty() and not arguments.json):
+        _print_table(response, documents, sys.stdout)
+    else:
+        print(json.dumps(response.to_dict(), ensure_ascii=False, allow_nan=False, indent=2))
+    return 0
+
+
+def _documents(file: str | None) -> Iterator[Document]:
+    content = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
+    try:
+        lines = content.decode("utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        raise InvalidRequestError(
+            f"{file or 'standard input'} is not UTF-8 (byte {error.start}): convert it first",
+            param="documents",
+        ) from error
+    return (_document(line) for line in lines if line.strip())
+
+
+def _document(line: str) -> Document:
+    if line.lstrip().startswith(("{", '"')):
+        try:
+            value: Any = json.loads(line)
+        except (ValueError, RecursionError):
+            return line
+        if isinstance(value, (str, dict)):
+            return value
+    return line
+
+
+def _print_table(response: RerankResponse, documents: list[Document], out: TextIO) -> None:
+    width = max(20, shutil.get_terminal_size().columns - 22)
+    print(f"{'rank':>4}  {'score':>6}  {'index':>5}  document", file=out)
+    for rank, result in enumerate(response.results, 1):
+        document = documents[result.index]
+        text = (
+            json.dumps(document, ensure_ascii=False) if isinstance(document, Mapping) else document
+        )
+        line = " ".join(text.split())
+        shown = line if len(line) <= width else line[: width - 3] + "..."
+        print(f"{rank:>4}  {result.relevance_score:6.4f}  {result.index:>5}  {shown}", file=out)
+    if response.truncated:
+        print(f"cut to fit: {', '.join(map(str, response.truncated))}", file=out)

@@ -1,0 +1,62 @@
+"""Documents, strings or mappings, to the texts that are scored."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from .errors import InvalidRequestError
+from .request import Document
+
+
+def document_text(document: Document, index: int, rank_fields: Sequence[str] | None) -> str:
+    """Return the text of one document that the model reads.
+
+    A string is itself. A mapping is its `text`; with `rank_fields`, each named field that it has is
+    a line `field: value`, in the order named (values that are no strings as compact JSON).
+
+    :raises InvalidRequestError: if a mapping has no string `text` and no rank_fields are given, or
+        a value has no JSON form.
+    """
+    if isinstance(document, str):
+        return document
+    if rank_fields is not None:
+        present = [name for name in rank_fields if name in document]
+        return "\n".join(f"{name}: {_field_text(document, name, index)}" for name in present)
+    text = document.get("text")
+    if not isinstance(text, str):
+        keys = ", ".join(map(str, document)) or "none"
+        raise InvalidRequestError(
+            f'documents[{index}] has no string "text" (its keys: {keys}):'
+            " add one, or name the fields to score in rank_fields",
+            param=f"documents[{index}]",
+        )
+    return text
+
+
+def _field_text(document: Mapping[str, object], name: str, index: int) -> str:
+    value = document[name]
+    if isinstance(value, str):
+        return value
+    try:
+        return compact_json(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidRequestError(
+            f"documents[{index}][{name!r}] has no JSON form ({error}): pass a string instead",
+            param=f"documents[{index}]",
+        ) from error
+
+
+def compact_json(value: object) -> str:
+    """Return `value` as JSON without spaces, non-ASCII and the order of keys kept."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def well_formed(text: str) -> str:
+    """Return `text` as valid Unicode: surrogate pairs joined, lone surrogates as U+FFFD.
+
+    Python strings may hold surrogates (json.loads makes them of escapes), UTF-8 may not.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text

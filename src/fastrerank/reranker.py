@@ -1,0 +1,298 @@
+"""From request to response: the whole path, in order."""
+
+import copy
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activation import ranking, ranking_logits, relevance
+from .bundle import open_bundle
+from .collate import check_inputs
+from .cores import usable_cores
+from .documents import document_text
+from .errors import ClosedError, InvalidRequestError
+from .request import Document, RerankRequest, Truncate, check_count, check_documents, check_text
+from .response import RerankResponse, RerankResult, Usage
+from .scoring import PairScorer, ScoredPairs
+from .session import OrtSession
+from .tokenization import EncodedQuery, Pair, PairTokenizer
+from .workers import Workers
+
+RUNTIMES = ("onnxruntime",)
+
+logger = logging.getLogger("fastrerank")
+
+
+class Reranker:
+    """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
+
+    `model` is the path of a bundle or the name of a bundled model; None is the bundled default.
+    `precision` is one that the bundle holds, "auto" the fastest of them. `threads` bounds the
+    threads that score at once, by default the cores that this process may use. `max_length` caps
+    the tokens of a pair below the model's own limit: the latency knob for long documents.
+
+    One reranker serves many threads at once. It can be pickled (and loads again) and used after a
+    fork. `close()`, or a `with` block, frees the model.
+
+    :raises InvalidRequestError: if an argument is wrong or names what is not there.
+    :raises BundleError: if the bundle is missing, changed, or of a newer format.
+    """
+
+    def __init__(
+        self,
+        model: str | PathLike[str] | None = None,
+        *,
+        precision: str = "auto",
+        runtime: str = "auto",
+        threads: int | None = None,
+        max_length: int | None = None,
+    ) -> None:
+        check_count("threads", threads)
+        check_count("max_length", max_length)
+        self._arguments = {
+            "model": model,
+            "precision": precision,
+            "runtime": runtime,
+            "threads": threads,
+            "max_length": max_length,
+        }
+        bundle = open_bundle(model)
+        manifest = bundle.manifest
+        check_inputs(manifest.inputs)
+        self.manifest = manifest
+        self.model_name = manifest.name
+        self.precision = _chosen("precision", precision, list(manifest.precisions), "int8")
+        self.runtime = _chosen("runtime", runtime, RUNTIMES, "onnxruntime")
+        self.threads = threads or usable_cores()
+        self.max_length = max_length or manifest.max_length
+        if self.max_length > manifest.max_length:
+            raise InvalidRequestError(
+                f"max_length is {max_length}, the model reads at most {manifest.max_length}",
+                param="max_length",
+            )
+        self._tokenizer = PairTokenizer(
+            bundle.verified(manifest.tokenizer), manifest.template, self.max_length
+        )
+        self._workers = Workers(self.threads)
+        self._scorer: PairScorer | None = PairScorer(
+            manifest=manifest,
+            precision=manifest.precisions[self.precision],
+            tokenizer=self._tokenizer,
+            session=OrtSession(bundle.onnx_path(self.precision), manifest.output),
+            workers=self._workers,
+        )
+        logger.info("loaded %s (%s) from %s", self.model_name, self.precision, bundle.path)
+
+    def rerank(
+        self,
+        query: str,
+        documents: Iterable[Document],
+        *,
+        top_n: int | None = None,
+        return_documents: bool = False,
+        rank_fields: Sequence[str] | None = None,
+        max_tokens_per_doc: int | None = None,
+        truncate: Truncate = "end",
+        instruction: str | None = None,
+    ) -> RerankResponse:
+        """Return the documents ranked by their relevance to the query, best first.
+
+        Documents are strings, or mappings scored by their `text`; with `rank_fields`, by those
+        fields, one `field: value` a line. `top_n` limits the results, `return_documents` echoes
+        each document in its result. A document longer than `max_tokens_per_doc`, or than the query
+        leaves room for, loses its end or its start, as `truncate` says, and is listed in
+        `truncated`; with "none" it is an error. The `instruction` is read together with the query.
+        Every document is scored by its own pair alone, empty ones too.
+
+        :raises InvalidRequestError: if an argument is wrong; the message names it and the way out.
+        :raises ClosedError: if the reranker is closed.
+        """
+        request = RerankRequest(
+            query=query,
+            documents=check_documents(documents),
+            top_n=top_n,
+            return_documents=return_documents,
+            rank_fields=rank_fields,
+            max_tokens_per_doc=max_tokens_per_doc,
+            truncate=truncate,
+            instruction=instruction,
+        )
+        return self._answer([request])[0]
+
+    def rerank_many(
+        self, requests: Iterable[RerankRequest | Mapping[str, Any]]
+    ) -> list[RerankResponse]:
+        """Return one response a request, each equal to what `rerank` answers to it alone.
+
+        A request is a RerankRequest, or a mapping of `query`, `documents` and the options of
+        `rerank`. The pairs of all requests are scored together.
+
+        :raises InvalidRequestError: if a request is wrong; nothing is scored then.
+        :raises ClosedError: if the reranker is closed.
+        """
+        return self._answer([_as_request(r, position) for position, r in enumerate(requests)])
+
+    def score(self, pairs: Iterable[tuple[str, str]], *, raw: bool = False) -> NDArray[np.float32]:
+        """Return the relevance of each (query, document) pair, float32 [pairs], in input order.
+
+        In 0-1; with `raw`, the logits that are activated to it (of a model with two labels: the
+        difference of its logits). Texts that do not fit lose their end.
+
+        :raises InvalidRequestError: if an element is no pair of strings.
+        :raises ClosedError: if the reranker is closed.
+        """
+        logits = self._logits(self._scored(self._pairs_of(pairs)))
+        return (logits if raw else self._relevance(logits)).astype(np.float32)
+
+    def count_tokens(self, texts: Iterable[str]) -> list[int]:
+        """Return the number of tokens of each text alone, without special tokens, uncut."""
+        return self._tokenizer.count_tokens(texts)
+
+    def handle(self, api: str, request: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Return HTTP status and JSON body with which rerank API `api` answers `request`.
+
+        `api` is one of "together", "generic", "portkey", "contextual", "cohere", ...: see
+        `fastrerank.api`. Bad requests are answered with the API's own error; nothing is raised.
+        """
+        from .api import handle  # only programs that speak an API pay for them
+
+        return handle(self, api, request)
+
+    def close(self) -> None:
+        """Free the model and stop the threads; later calls raise ClosedError."""
+        self._workers.close()
+        self._scorer = None
+
+    def __enter__(self) -> "Reranker":
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reload, (self._arguments,)
+
+    def __repr__(self) -> str:
+        return (
+            f"Reranker({self.model_name!r}, precision={self.precision!r}, runtime={self.runtime!r},"
+            f" threads={self.threads}, max_length={self.max_length})"
+        )
+
+    def _answer(self, requests: list[RerankRequest]) -> list[RerankResponse]:
+        prepared = [self._prepared(request) for request in requests]
+        scored = self._scored(pair for request in prepared for pair in request.pairs())
+        logits = self._logits(scored)
+        responses, start = [], 0
+        for request in prepared:
+            part = slice(start, start + len(request.texts))
+            responses.append(self._response(request, scored, logits, part))
+            start = part.stop
+        return responses
+
+    def _prepared(self, request: RerankRequest) -> "_Prepared":
+        fields = request.rank_fields
+        texts = [document_text(d, index, fields) for index, d in enumerate(request.documents)]
+        query = self._tokenizer.encode_query(request.query, request.instruction, request.truncate)
+        return _Prepared(request, query, texts)
+
+    def _pairs_of(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
+        encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
+        for position, pair in enumerate(pairs):
+            if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+                raise InvalidRequestError(
+                    f"pairs[{position}] is {str(pair)[:60]!r}: pass (query, document)",
+                    param=f"pairs[{position}]",
+                )
+            query, document = pair
+            check_text(f"pairs[{position}][0]", query)
+            check_text(f"pairs[{position}][1]", document)
+            if encoded is None or encoded[0] != query:
+                encoded = query, self._tokenizer.encode_query(query)
+            yield Pair(encoded[1], document)
+
+    def _scored(self, pairs: Iterable[Pair]) -> ScoredPairs:
+        scorer = self._scorer
+        if scorer is None:
+            raise ClosedError("the reranker is closed: create another one")
+        return scorer.score(pairs)
+
+    def _logits(self, scored: ScoredPairs) -> NDArray[np.float32]:
+        return ranking_logits(scored.outputs, self.manifest.label_column)
+
+    def _relevance(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
+        return relevance(
+            logits,
+            scale=self.manifest.calibration_scale,
+            offset=self.manifest.calibration_offset,
+        )
+
+    def _response(
+        self,
+        prepared: "_Prepared",
+        scored: ScoredPairs,
+        logits: NDArray[np.float32],
+        part: slice,
+    ) -> RerankResponse:
+        request = prepared.request
+        scores = self._relevance(logits[part])
+        results = [
+            RerankResult(
+                index=index,
+                relevance_score=float(scores[index]),
+                document=copy.deepcopy(request.documents[index])
+                if request.return_documents
+                else None,
+            )
+            for index in ranking(scores, request.top_n).tolist()
+        ]
+        return RerankResponse(
+            model=self.model_name,
+            results=results,
+            truncated=np.flatnonzero(scored.truncated[part]).tolist(),
+            query_truncated=prepared.query.truncated,
+            usage=Usage(prompt_tokens=int(scored.lengths[part].sum())),
+        )
+
+
+def _chosen(param: str, value: str, present: Sequence[str], preferred: str) -> str:
+    """Return `value`, or for "auto" the preferred one of those present."""
+    if value == "auto":
+        return preferred if preferred in present else present[0]
+    if value not in present:
+        raise InvalidRequestError(
+            f'{param} is {value!r}; there is: {", ".join(present)} (or "auto")', param=param
+        )
+    return value
+
+
+def _as_request(request: RerankRequest | Mapping[str, Any], position: int) -> RerankRequest:
+    if isinstance(request, RerankRequest):
+        return request
+    if not isinstance(request, Mapping):
+        raise InvalidRequestError(
+            f"requests[{position}] is a {type(request).__name__}:"
+            " pass a RerankRequest, or a mapping with query and documents",
+            param=f"requests[{position}]",
+        )
+    return RerankRequest.from_mapping(request, position)
+
+
+class _Prepared(NamedTuple):
+    """A checked request: its query encoded, its documents as texts."""
+
+    request: RerankRequest
+    query: EncodedQuery
+    texts: list[str]
+
+    def pairs(self) -> Iterator[Pair]:
+        limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
+        for index, text in enumerate(self.texts):
+            yield Pair(self.query, text, f"documents[{index}]", limit, truncate)
+
+
+def _reload(arguments: Mapping[str, Any]) -> Reranker:
+    return Reranker(**arguments)

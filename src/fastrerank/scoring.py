@@ -1,0 +1,107 @@
+"""Pairs to the model's outputs: tokenised in windows, scored in batches, back in input order."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .batching import batches, windows
+from .collate import collate
+from .manifest import Manifest, Precision
+from .session import Session
+from .tokenization import Encoding, Pair, PairTokenizer
+from .workers import Workers
+
+# Tokens of one batch where a batch is one run of the model: enough to fill the matrix kernels, few
+# enough to stay in the cache and to share out evenly.
+TOKEN_BUDGET = 384
+# Where every pair is a run of its own a batch is only what a thread takes at once.
+TOKEN_BUDGET_SINGLE = 96
+# Pairs that are tokenised at once: few at first, so that scoring starts at once.
+FIRST_WINDOW, LARGEST_WINDOW = 16, 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredPairs:
+    """The model's answers, in the order of the pairs.
+
+    `outputs` is float32 [pairs, labels], `lengths` int64 [pairs] counts the tokens that were read,
+    `truncated` bool [pairs] says which documents were cut.
+    """
+
+    outputs: NDArray[np.float32]
+    lengths: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
+
+
+class _Batch(NamedTuple):
+    encodings: list[Encoding]
+    positions: NDArray[np.int64]
+    outputs: NDArray[np.float32]  # of the whole window; the batch fills its positions
+
+
+class PairScorer:
+    """Scores pairs with one model; many threads may call it at once."""
+
+    def __init__(
+        self,
+        *,
+        manifest: Manifest,
+        precision: Precision,
+        tokenizer: PairTokenizer,
+        session: Session,
+        workers: Workers,
+    ) -> None:
+        self._manifest = manifest
+        self._single = not precision.batch_invariant
+        self._budget = TOKEN_BUDGET_SINGLE if self._single else TOKEN_BUDGET
+        self._tokenizer = tokenizer
+        self._session = session
+        self._workers = workers
+
+    def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
+        """Return the answers for all pairs; memory beyond them does not grow with their number."""
+        scored = [_empty(self._manifest.labels)]
+        self._workers.each(self._run, self._batches(iter(pairs), scored))
+        return ScoredPairs(
+            outputs=np.concatenate([part.outputs for part in scored]),
+            lengths=np.concatenate([part.lengths for part in scored]),
+            truncated=np.concatenate([part.truncated for part in scored]),
+        )
+
+    def _batches(self, pairs: Iterator[Pair], scored: list[ScoredPairs]) -> Iterator[_Batch]:
+        """Yield the batches of window after window, and append each window's answers to `scored`.
+
+        The answers are complete once the batches have run.
+        """
+        for size in windows(FIRST_WINDOW, LARGEST_WINDOW):
+            encodings = self._tokenizer.encode_pairs(list(islice(pairs, size)))
+            if not encodings:
+                return
+            lengths = np.array([encoding.length for encoding in encodings], dtype=np.int64)
+            outputs = np.empty((len(encodings), self._manifest.labels), dtype=np.float32)
+            truncated = np.array([encoding.truncated for encoding in encodings], dtype=np.bool_)
+            scored.append(ScoredPairs(outputs=outputs, lengths=lengths, truncated=truncated))
+            for positions in batches(lengths, self._budget):
+                yield _Batch([encodings[i] for i in positions], positions, outputs)
+
+    def _run(self, batch: _Batch) -> None:
+        inputs, pad_id = self._manifest.inputs, self._manifest.pad_id
+        if not self._single:
+            batch.outputs[batch.positions] = self._session.run(
+                collate(batch.encodings, inputs, pad_id)
+            )
+            return
+        for position, encoding in zip(batch.positions, batch.encodings, strict=True):
+            batch.outputs[position] = self._session.run(collate([encoding], inputs, pad_id))[0]
+
+
+def _empty(labels: int) -> ScoredPairs:
+    return ScoredPairs(
+        outputs=np.empty((0, labels), dtype=np.float32),
+        lengths=np.empty(0, dtype=np.int64),
+        truncated=np.empty(0, dtype=np.bool_),
+    )

@@ -1,0 +1,180 @@
+"""Pairs of texts to token ids, unpadded, cut so that the query survives."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .documents import well_formed
+from .errors import BundleFormatError, InvalidRequestError
+from .manifest import Segment
+from .request import Truncate
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding as TokenizersEncoding
+    from tokenizers import Tokenizer
+
+Ids = NDArray[np.int64]
+
+# The query is kept whole up to this share of the tokens that the special tokens leave; the document
+# gets the rest. FlagEmbedding's rerankers use the same share.
+QUERY_SHARE = 0.75
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EncodedQuery:
+    """All of a pair but its document: the ids and token types `before` and `after` it.
+
+    `room` is the number of tokens left for the document, at least 1; `truncated` says whether the
+    query was cut to its share.
+    """
+
+    before: Ids
+    before_types: Ids
+    after: Ids
+    after_types: Ids
+    document_type: int
+    room: int
+    truncated: bool
+
+
+class Pair(NamedTuple):
+    """One document to be scored for a query, and how it may be cut."""
+
+    query: EncodedQuery
+    text: str
+    name: str = "document"
+    max_tokens: int | None = None
+    truncate: Truncate = "end"
+
+
+class Encoding(NamedTuple):
+    """The ids of one pair, unpadded: the query's around those of the document that are kept."""
+
+    query: EncodedQuery
+    document: Ids
+    truncated: bool
+
+    @property
+    def length(self) -> int:
+        """The tokens of the pair, special tokens included."""
+        return len(self.query.before) + len(self.document) + len(self.query.after)
+
+
+class PairTokenizer:
+    """Tokenises queries and documents and joins them as the model's template says.
+
+    `max_length` bounds the tokens of a pair, special tokens included.
+
+    :raises InvalidRequestError: if max_length leaves no room for a query and a document.
+    """
+
+    def __init__(self, path: Path, template: Sequence[Segment], max_length: int) -> None:
+        self._tokenizer = _read_tokenizer(path)
+        self._template = template
+        self._process = os.getpid()
+        special = sum(len(segment.ids) for segment in template)
+        self._room = max_length - special
+        if self._room < 2:
+            raise InvalidRequestError(
+                f"max_length is {max_length}, of which special tokens take {special}:"
+                f" at least {special + 2} are needed",
+                param="max_length",
+            )
+        self._query_room = max(1, min(self._room - 1, int(self._room * QUERY_SHARE)))
+
+    def encode_query(
+        self, query: str, instruction: str | None = None, truncate: Truncate = "end"
+    ) -> EncodedQuery:
+        """Return the query's part of every pair, its end cut if it exceeds its share.
+
+        The instruction follows the query after a newline; an empty one changes nothing.
+
+        :raises InvalidRequestError: if it is too long and `truncate` is "none".
+        """
+        text = f"{query}\n{instruction}" if instruction else query
+        ids = self._encode([text])[0].ids
+        truncated = len(ids) > self._query_room
+        if truncated and truncate == "none":
+            raise InvalidRequestError(
+                f"query has {len(ids)} tokens, its share of the model's length is"
+                f" {self._query_room}: shorten it or allow truncation",
+                param="query",
+            )
+        ids = ids[: self._query_room]
+        place = next(i for i, segment in enumerate(self._template) if segment.part == "document")
+        before = _joined(self._template[:place], ids)
+        after = _joined(self._template[place + 1 :], ids)
+        return EncodedQuery(
+            before=before[0],
+            before_types=before[1],
+            after=after[0],
+            after_types=after[1],
+            document_type=self._template[place].type_id,
+            room=self._room - len(ids),
+            truncated=truncated,
+        )
+
+    def encode_pairs(self, pairs: Sequence[Pair]) -> list[Encoding]:
+        """Return the encodings of `pairs`, in their order, each within max_length.
+
+        :raises InvalidRequestError: if a document does not fit and its `truncate` is "none".
+        """
+        encoded = self._encode([pair.text for pair in pairs])
+        return [_cut(pair, item.ids) for pair, item in zip(pairs, encoded, strict=True)]
+
+    def count_tokens(self, texts: Iterable[str]) -> list[int]:
+        """Return the number of tokens of each text alone, without special tokens, uncut."""
+        return [len(item) for item in self._encode(list(texts))]
+
+    def _encode(self, texts: list[str]) -> "list[TokenizersEncoding]":
+        texts = [text if text.isascii() else well_formed(text) for text in texts]
+        if os.getpid() != self._process:
+            # In a forked child the batch calls can wait for ever for threads that only the parent
+            # has (tokenizers' thread pool does not survive a fork); single calls use none.
+            return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        encodings: list[TokenizersEncoding] = self._tokenizer.encode_batch_fast(
+            texts, add_special_tokens=False
+        )
+        return encodings
+
+
+def _read_tokenizer(path: Path) -> "Tokenizer":
+    from tokenizers import Tokenizer  # 20 ms that `import fastrerank` need not pay
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # tokenizers raises plain Exception
+        raise BundleFormatError(f"{path} is no tokenizer: {error}") from error
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
+
+
+def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids]:
+    """Return ids and token types of consecutive segments, the query filled in."""
+    ids: list[int] = []
+    types: list[int] = []
+    for segment in segments:
+        piece = query_ids if segment.part == "query" else segment.ids
+        ids += piece
+        types += [segment.type_id] * len(piece)
+    return np.array(ids, dtype=np.int64), np.array(types, dtype=np.int64)
+
+
+def _cut(pair: Pair, ids: list[int]) -> Encoding:
+    limit = pair.query.room if pair.max_tokens is None else min(pair.query.room, pair.max_tokens)
+    truncated = len(ids) > limit
+    if truncated and pair.truncate == "none":
+        raise InvalidRequestError(
+            f"{pair.name} has {len(ids)} tokens, {limit} fit beside its query:"
+            ' shorten it or pass truncate="end" or "start"',
+            param=pair.name,
+        )
+    if truncated:
+        ids = ids[-limit:] if pair.truncate == "start" else ids[:limit]
+    return Encoding(pair.query, np.array(ids, dtype=np.int64), truncated)

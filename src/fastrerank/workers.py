@@ -1,0 +1,93 @@
+"""The threads that score batches, shared by all callers of one reranker."""
+
+import os
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from .errors import ClosedError
+
+T = TypeVar("T")
+
+# Batches that a request may have waiting per thread. Enough to keep the threads busy while the
+# next window is tokenised; few enough that a small request is not queued behind a large one.
+IN_FLIGHT_PER_THREAD = 4
+
+
+class Workers:
+    """A pool of `threads` threads, started at the first use and again in a forked child."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._closed = False
+        self._forget_threads()
+        _all_workers.add(self)
+
+    def _forget_threads(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+        self._lock = threading.Lock()
+
+    def each(self, function: Callable[[T], None], items: Iterable[T]) -> None:
+        """Call `function` on every item and return when all are done.
+
+        Items are drawn as threads become free. The first exception, Ctrl-C among them, stops the
+        rest: what has not begun is dropped.
+
+        :raises ClosedError: if the workers are or become closed.
+        """
+        pool = self._started()
+        pending: deque[Future[None]] = deque()
+        try:
+            for item in items:
+                if len(pending) >= IN_FLIGHT_PER_THREAD * self.threads:
+                    pending.popleft().result()
+                pending.append(_submitted(pool, function, item))
+            while pending:
+                pending.popleft().result()
+        except CancelledError as error:
+            raise ClosedError(_CLOSED_MEANWHILE) from error
+        finally:
+            for future in pending:
+                future.cancel()
+
+    def _started(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._closed:
+                raise ClosedError("the reranker is closed: create another one")
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrerank")
+            return self._pool
+
+    def close(self) -> None:
+        """Stop the threads after the batches that they are scoring; later calls are refused."""
+        with self._lock:
+            self._closed = True
+            if self._pool is not None:
+                self._pool.shutdown(cancel_futures=True)
+                self._pool = None
+
+
+_CLOSED_MEANWHILE = "the reranker was closed while it was scoring"
+
+
+def _submitted(pool: ThreadPoolExecutor, function: Callable[[T], None], item: T) -> Future[None]:
+    try:
+        return pool.submit(function, item)
+    except RuntimeError as error:  # the pool was shut down by another thread
+        raise ClosedError(_CLOSED_MEANWHILE) from error
+
+
+# A forked child inherits the pool object but not its threads, and possibly a locked lock.
+_all_workers: weakref.WeakSet[Workers] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for workers in _all_workers:
+        workers._forget_threads()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,147 @@
+import json
+import os
+import pty
+import shutil
+import subprocess
+import sys
+
+import pytest
+from conftest import edit_manifest
+
+from fastrerank.cli import main
+from fastrerank.manifest import MANIFEST_NAME
+
+LINES = """The giant panda is a bear species endemic to China.
+
+The llama is a domesticated camelid of the Andes in Peru.
+{"text": "Guanacos live in Peru.", "id": 7}
+{not json}
+"""
+
+
+def run(capsys, *arguments):
+    status = main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    return status, out, err
+
+
+@pytest.fixture
+def documents(tmp_path):
+    path = tmp_path / "documents.txt"
+    path.write_text(LINES)
+    return path
+
+
+def test_rerank_answers_in_json(capsys, documents, tiny_bundle):
+    status, out, err = run(capsys, "rerank", "-q", "animals of Peru", "--top-n", 2, documents)
+    assert (status, err) == (0, "")
+    results = json.loads(out)["results"]
+    assert {result["index"] for result in results} == {1, 2}
+    assert {"text": "Guanacos live in Peru.", "id": 7} in [r["document"] for r in results]
+
+
+def test_a_line_that_is_no_json_is_a_document_as_it_stands(capsys, documents, tiny_bundle):
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    texts = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
+    assert len(texts) == 4
+    assert texts[3] == "{not json}"
+
+
+def test_options_reach_the_reranker(capsys, documents, tiny_bundle):
+    documents.write_text('{"title": "w9", "body": "w8 w7 w6"}\n')
+    arguments = ["rerank", "-q", "w9", "-m", tiny_bundle, "--rank-fields", "title,body"]
+    _, out, _ = run(capsys, *arguments, "--max-tokens-per-doc", 2, "--no-documents", documents)
+    body = json.loads(out)
+    assert body["truncated"] == [0]
+    assert "document" not in body["results"][0]
+
+
+def test_a_table_shows_rank_score_index_and_text(capsys, documents, tiny_bundle):
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, "--table", documents)
+    header, *rows = out.splitlines()
+    assert header.split() == ["rank", "score", "index", "document"]
+    assert len(rows) == 4
+
+
+def test_standard_input_is_read_and_a_terminal_gets_a_table(tiny_bundle):
+    command = [sys.executable, "-m", "fastrerank", "rerank", "-q", "w9", "-m", str(tiny_bundle)]
+    piped = subprocess.run(command, input="w8\nw7\n", capture_output=True, text=True, check=True)
+    assert len(json.loads(piped.stdout)["results"]) == 2
+    ours, theirs = pty.openpty()
+    subprocess.run(command, input=b"w8\nw7\n", stdout=theirs, check=True)
+    assert os.read(ours, 10_000).decode().split()[:4] == ["rank", "score", "index", "document"]
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "words"),
+    [
+        (["rerank", "-q", "x", "--top-n", "0", "FILE"], 2, "top_n is 0"),
+        (["rerank", "-q", "x", "--precision", "fp16", "FILE"], 2, "there is: int8"),
+        (["rerank", "-q", "x", "-m", "no-such", "FILE"], 1, "no bundle at 'no-such'"),
+        (["rerank", "-q", "x", "/no/such/file"], 1, "/no/such/file"),
+        (["rerank", "-q", "x", "--truncate", "none", "--max-length", "8", "FILE"], 2, "tokens"),
+        (["verify", "/no/such"], 1, "no bundle"),
+        (["inspect", "/no/such"], 1, "no bundle"),
+    ],
+)
+def test_errors_are_one_line_without_a_traceback(capsys, documents, arguments, status, words):
+    arguments = [str(documents) if a == "FILE" else a for a in arguments]
+    found, out, err = run(capsys, *arguments)
+    assert (found, out) == (status, "")
+    assert err.startswith("fastrerank: ")
+    assert words in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+
+
+def test_text_that_is_not_utf8_is_named(capsys, tmp_path):
+    (tmp_path / "latin1.txt").write_bytes("café".encode("latin-1"))
+    status, _, err = run(capsys, "rerank", "-q", "x", tmp_path / "latin1.txt")
+    assert status == 2
+    assert "not UTF-8" in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["rerank"], ["nonsense"], ["rerank", "-q"]])
+def test_wrong_usage_has_status_2(arguments, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["rerank", "export", "verify", "inspect"])
+def test_every_command_has_help_with_an_example(command, capsys):
+    with pytest.raises(SystemExit) as caught:
+        main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"fastrerank {command}" in capsys.readouterr().out.split("examples:")[1]
+
+
+def test_verify_proves_the_bundled_model(capsys):
+    status, out, _ = run(capsys, "verify")
+    assert status == 0
+    assert "ok    int8: 10 golden pairs" in out
+
+
+def test_verify_fails_where_scores_or_files_differ(capsys, tiny_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    golden = {"pairs": [{"query": "w9", "document": "w8", "logits": {"fp32": 9.0, "int8": -4.6}}]}
+    edit_manifest(bundle, golden={**golden, "tolerance": {"fp32": 0.1, "int8": 0.1}})
+    status, out, _ = run(capsys, "verify", bundle)
+    assert status == 1
+    assert "WRONG fp32" in out
+    assert "ok    int8" in out
+    (bundle / "tokenizer.json").write_text("{}")
+    status, _, err = run(capsys, "verify", bundle)
+    assert status == 1
+    assert "tokenizer.json" in err
+
+
+def test_inspect_prints_the_facts(capsys, tiny_bundle):
+    status, out, _ = run(capsys, "inspect")
+    assert status == 0
+    for fact in ("512 tokens a pair", "sigmoid", "Spearman", "<101> query <102> document <102>"):
+        assert fact in out
+    _, out, _ = run(capsys, "inspect", "--json", tiny_bundle)
+    assert out == (tiny_bundle / MANIFEST_NAME).read_text()

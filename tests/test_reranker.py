@@ -1,0 +1,258 @@
+import json
+import math
+from dataclasses import FrozenInstanceError
+
+import numpy as np
+import pytest
+from conftest import edit_manifest, tiny_logit, write_tiny_bundle
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastrerank import ClosedError, InvalidRequestError, Reranker, RerankRequest
+
+QUERY = "What animals can I find near Peru?"
+DOCUMENTS = [
+    "The giant panda is a bear species endemic to China.",
+    "The llama is a domesticated South American camelid of the Andes.",
+    {"text": "Guanacos live in the mountains of Peru and Chile.", "id": 7},
+    "The wild Bactrian camel is endemic to Northwest China.",
+]
+words = st.lists(st.sampled_from([f"w{n}" for n in range(4, 100)]), max_size=40).map(" ".join)
+
+
+@pytest.fixture(scope="module", params=["fp32", "int8"])
+def tiny(tiny_bundle, request):
+    with Reranker(tiny_bundle, precision=request.param, threads=2) as reranker:
+        yield reranker
+
+
+@settings(max_examples=50)
+@given(words, st.lists(words, max_size=60))
+def test_scores_are_the_known_ones_in_input_order(tiny, query, documents):
+    query = " ".join(query.split()[:10])
+    documents = [" ".join(text.split()[:15]) for text in documents]
+    logits = tiny.score([(query, text) for text in documents], raw=True)
+    expected = [tiny_logit(query, text) for text in documents]
+    assert logits.dtype == np.float32
+    assert logits == pytest.approx(np.array(expected), abs=1e-5)
+
+
+@settings(max_examples=50)
+@given(words, st.lists(words, max_size=60), st.integers(1, 70))
+def test_every_index_is_ranked_once_by_falling_score_ties_in_order(tiny, query, documents, top_n):
+    response = tiny.rerank(query, documents)
+    scores = [result.relevance_score for result in response.results]
+    indices = [result.index for result in response.results]
+    assert sorted(indices) == list(range(len(documents)))
+    by_index = dict(zip(indices, scores, strict=True))
+    assert indices == sorted(indices, key=lambda i: (-by_index[i], i))
+    top = tiny.rerank(query, documents, top_n=top_n)
+    assert top.results == response.results[:top_n]
+    assert top.usage == response.usage
+
+
+def test_the_bundled_model_answers_a_real_question(reranker):
+    response = reranker.rerank(QUERY, DOCUMENTS, top_n=2, return_documents=True)
+    assert {result.index for result in response.results} == {1, 2}
+    assert response.results[0].relevance_score > 0.5
+    assert response.truncated == []
+    assert not response.query_truncated
+    texts = {result.index: result.document for result in response.results}
+    assert texts == {1: DOCUMENTS[1], 2: DOCUMENTS[2]}
+
+
+def test_a_response_is_plain_json(reranker):
+    body = reranker.rerank(QUERY, DOCUMENTS, return_documents=True).to_dict()
+    assert json.loads(json.dumps(body, allow_nan=False)) == body
+    assert body["model"] == reranker.model_name
+    assert all(type(result["relevance_score"]) is float for result in body["results"])
+    documents = {result["index"]: result["document"] for result in body["results"]}
+    assert documents[0] == {"text": DOCUMENTS[0]}
+    assert documents[2] == DOCUMENTS[2]
+    assert "document" not in reranker.rerank(QUERY, DOCUMENTS).to_dict()["results"][0]
+
+
+def test_responses_have_ids_of_their_own_and_cannot_be_changed(tiny):
+    one, other = tiny.rerank("w9", ["w8"]), tiny.rerank("w9", ["w8"])
+    assert one.id != other.id
+    with pytest.raises(FrozenInstanceError):
+        one.model = "another"
+
+
+def test_an_echoed_document_is_a_copy(tiny):
+    document = {"text": "w5", "tags": ["a"]}
+    response = tiny.rerank("w9", [document], return_documents=True)
+    response.results[0].document["tags"].append("b")
+    assert document == {"text": "w5", "tags": ["a"]}
+
+
+def test_no_documents_make_an_empty_response(tiny):
+    response = tiny.rerank("w9", [])
+    assert (response.results, response.truncated) == ([], [])
+    assert response.usage.prompt_tokens == 0
+    assert tiny.score([]).shape == (0,)
+    assert tiny.rerank_many([]) == []
+
+
+def test_usage_counts_the_tokens_that_were_read(tiny):
+    response = tiny.rerank("w9 w8", ["w7", "", "w6 w5 w4"])
+    assert response.usage.prompt_tokens == (3 + 2 + 1) + (3 + 2) + (3 + 2 + 3)
+    assert response.usage.to_dict() == {"prompt_tokens": 19, "total_tokens": 19}
+
+
+def test_truncated_documents_are_listed(tiny):
+    long = "w7 " * 40
+    response = tiny.rerank("w9", ["w8", long, "w7 w6", long])
+    assert response.truncated == [1, 3]
+    assert tiny.rerank("w9", ["w8", "w7 w6"], max_tokens_per_doc=1).truncated == [1]
+    with pytest.raises(InvalidRequestError) as caught:
+        tiny.rerank("w9", ["w8", long], truncate="none")
+    assert caught.value.param == "documents[1]"
+
+
+def test_a_query_above_its_share_is_cut_scored_and_reported(tiny):
+    response = tiny.rerank("w9 " * 100, ["w8"])
+    assert response.query_truncated
+    assert len(response.results) == 1
+    with pytest.raises(InvalidRequestError) as caught:
+        tiny.rerank("w9 " * 100, ["w8"], truncate="none")
+    assert caught.value.param == "query"
+
+
+def test_truncate_decides_what_is_read(tiny):
+    document = "w10 " * 30 + "w90 " * 30
+    end, start = (
+        tiny.rerank("w9", [document], truncate=side).results[0].relevance_score
+        for side in ("end", "start")
+    )
+    assert end < 0.5 < start
+
+
+def test_a_batch_of_requests_is_answered_as_each_alone(reranker):
+    requests = [
+        {"query": QUERY, "documents": DOCUMENTS, "top_n": 3, "return_documents": True},
+        {"query": "bears", "documents": []},
+        RerankRequest(query="bears", documents=["a bear " * 300, ""], max_tokens_per_doc=50),
+    ]
+    together = reranker.rerank_many(requests)
+    alone = [
+        reranker.rerank(QUERY, DOCUMENTS, top_n=3, return_documents=True),
+        reranker.rerank("bears", []),
+        reranker.rerank("bears", ["a bear " * 300, ""], max_tokens_per_doc=50),
+    ]
+    for one, other in zip(together, alone, strict=True):
+        assert one.results == other.results
+        assert (one.truncated, one.usage) == (other.truncated, other.usage)
+
+
+def test_a_bad_request_among_many_is_named(tiny):
+    with pytest.raises(InvalidRequestError, match=r"requests\[1\]"):
+        tiny.rerank_many([{"query": "w9", "documents": ["w8"]}, "not a request"])
+    with pytest.raises(InvalidRequestError, match="top_n"):
+        tiny.rerank_many([{"query": "w9", "documents": ["w8"], "top_n": 0}])
+
+
+@pytest.mark.parametrize(
+    "pairs", [["ab"], [("one",)], [("q", 3)], [(None, "d")], [("a", "b", "c")]]
+)
+def test_what_is_no_pair_is_named(tiny, pairs):
+    with pytest.raises(InvalidRequestError, match=r"pairs\[0\]"):
+        tiny.score(pairs)
+
+
+NEIGHBOURS = [
+    "",
+    "ok",
+    "Bears eat fish and berries.",
+    "The llama is an animal of the Andes in Peru, kept for wool, meat and transport. " * 3,
+    "日本語の文書です。",
+    "word " * 150,
+    "nul \x00 and lone \ud800 surrogate",
+]
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.permutations(range(len(NEIGHBOURS))), st.integers(1, len(NEIGHBOURS)))
+def test_a_score_depends_on_its_own_pair_only(reranker, order, count):
+    chosen = list(order)[:count]
+    together = reranker.score([(QUERY, NEIGHBOURS[i]) for i in chosen])
+    for position, index in enumerate(chosen):
+        alone = reranker.score([(QUERY, NEIGHBOURS[index])])[0]
+        assert abs(together[position] - alone) < 1e-4
+
+
+def test_odd_texts_are_scored_and_keep_their_place(reranker):
+    texts = ["", " ", "\x00", "\ud83d", "\udcff", "a" * 5000, "🏔️" * 300, "\n\t"]
+    response = reranker.rerank("\ud83d\x00?", texts, return_documents=True)
+    assert sorted(result.index for result in response.results) == list(range(len(texts)))
+    assert all(0 <= result.relevance_score <= 1 for result in response.results)
+    assert all(result.document == texts[result.index] for result in response.results)
+
+
+def test_max_length_caps_a_pair(reranker):
+    with Reranker(max_length=32) as short:
+        response = short.rerank(QUERY, ["word " * 100])
+        assert response.truncated == [0]
+        assert response.usage.prompt_tokens == 32
+        assert short.max_length == 32
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "shown"),
+    [
+        ("precision", "fp16", "int8"),
+        ("runtime", "tensorrt", "onnxruntime"),
+        ("threads", 0, "at least 1"),
+        ("threads", True, "at least 1"),
+        ("threads", 1.5, "at least 1"),
+        ("max_length", 4096, "512"),
+        ("max_length", 4, "at least 5"),
+        ("max_length", "9", "at least 1"),
+    ],
+)
+def test_a_wrong_construction_argument_is_named_with_what_there_is(argument, value, shown):
+    with pytest.raises(InvalidRequestError, match=shown) as caught:
+        Reranker(**{argument: value})
+    assert caught.value.param == argument
+
+
+def test_raw_scores_are_the_logits_of_the_relevance(reranker):
+    pairs = [(QUERY, "llamas live in Peru"), (QUERY, "stock prices fell")]
+    logits, scores = reranker.score(pairs, raw=True), reranker.score(pairs)
+    expected = [1 / (1 + math.exp(-x)) for x in logits.tolist()]
+    assert scores == pytest.approx(np.array(expected), abs=1e-6)
+
+
+def test_calibration_moves_scores_and_keeps_the_order(tmp_path):
+    plain = write_tiny_bundle(tmp_path)
+    documents = ["w10", "w50", "w90"]
+    with Reranker(plain) as reranker:
+        before = reranker.rerank("w9", documents)
+    edit_manifest(plain, calibration_scale=0.5, calibration_offset=1.0)
+    with Reranker(plain) as reranker:
+        after = reranker.rerank("w9", documents)
+    assert [r.index for r in before.results] == [r.index for r in after.results]
+    for one, other in zip(before.results, after.results, strict=True):
+        logit = math.log(one.relevance_score / (1 - one.relevance_score))
+        assert other.relevance_score == pytest.approx(1 / (1 + math.exp(-(0.5 * logit + 1))))
+
+
+def test_a_closed_reranker_says_so(tiny_bundle):
+    with Reranker(tiny_bundle) as reranker:
+        reranker.rerank("w9", ["w8"])
+    with pytest.raises(ClosedError):
+        reranker.rerank("w9", ["w8"])
+    with pytest.raises(ClosedError):
+        reranker.score([("w9", "w8")])
+    reranker.close()
+
+
+def test_counting_tokens(tiny):
+    assert tiny.count_tokens(["w9 w8", "", "w7 " * 100]) == [2, 0, 100]
+
+
+def test_the_repr_says_what_was_chosen(tiny_bundle):
+    with Reranker(tiny_bundle, threads=3, max_length=16) as reranker:
+        assert repr(reranker) == (
+            "Reranker('tiny', precision='int8', runtime='onnxruntime', threads=3, max_length=16)"
+        )
