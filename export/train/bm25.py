@@ -10,7 +10,7 @@ from scipy import sparse
 
 K1, B = 0.9, 0.4
 STOP_WORDS = frozenset(
-    (
+    (  # noqa: SIM905 - thirty lines of one word each say no more
         "a an and are as at be but by for if in into is it no not of on or such that the their "
         "then there these they this to was will with"
     ).split()
