@@ -20,7 +20,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fastrerank.export.train", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="folder of caches and runs")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--threads", type=int, default=2)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("prepare", help="token ids, vectors and neighbours, once")
     commands.add_parser("baselines", help="validation of BM25, the bi-encoder and the teacher")
@@ -42,7 +41,7 @@ def main() -> None:
     draw.add_argument("metrics", type=Path)
     draw.add_argument("--out", type=Path, required=True)
     arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+    torch.set_num_threads(1)  # the workers take a core each
     COMMANDS[arguments.command](arguments)
 
 

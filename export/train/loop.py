@@ -12,11 +12,13 @@ from torch import Tensor
 from . import tokens
 from .loss import COSINE_SCALE, LossWeights, list_loss
 from .mine import Mined
-from .model import Packed, pad
+from .model import LayerWeights, Packed, pad
 from .sample import CandidateList, Sampler
 from .validate import evaluate, model_logits, tasks
+from .workers import workers
 
 CHUNK_TOKENS = 3072
+MAX_WASTE = 0.15  # of a list's few pairs: less would make its products too small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,25 +91,25 @@ class Trainer:
             betas=(0.9, 0.98),
             fused=True,
         )
+        encoder = {id(p) for p in packed.model.bert.encoder.parameters()}
+        self.outside = [p for p in self.parameters if id(p) not in encoder]
         self.average = [p.detach().clone() for p in self.parameters]
 
     def take_step(self) -> dict[str, float]:
-        """Learn from the next lists and return the terms of the loss."""
+        """Learn from the next lists and return the means of the terms of the loss."""
         settings, step = self.settings, self.step
-        first = step * settings.lists
-        lists = [self.sampler[n] for n in range(first, first + settings.lists)]
         rng = np.random.default_rng([settings.seed, 3, step])
         max_length = int(rng.choice(settings.max_lengths))
-        logits = self._logits(lists, max_length)
-        terms = list_loss(
-            logits,
-            torch.from_numpy(np.stack(self._teachers(lists))),
-            torch.from_numpy(np.stack([item.judged for item in lists])),
-            torch.tensor([item.supervised for item in lists]),
-            LossWeights(supervision=settings.supervision_at(step)),
+        layers = self.packed.weights()
+        leaves = [[w.detach().requires_grad_() for w in layer] for layer in layers]
+        first = step * settings.lists
+        outcomes = list(
+            workers().map(
+                lambda number: self._learn(number, max_length, leaves),
+                range(first, first + settings.lists),
+            )
         )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+        self._set_gradients(layers, [gradients for _, gradients in outcomes])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * settings.rate_at(step)
@@ -115,26 +117,55 @@ class Trainer:
         kept = min(settings.average, (step + 1) / (step + 10))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - kept)
         self.step += 1
-        self.pairs += logits.numel()
-        hit = (logits.argmax(-1) == 0).float().mean()
-        return {k: float(v.detach()) for k, v in {**terms, "norm": norm, "first": hit}.items()}
+        terms = [terms for terms, _ in outcomes]
+        means = {name: float(np.mean([t[name] for t in terms])) for name in terms[0]}
+        self.pairs += int(sum(t["pairs"] for t in terms))
+        return {**means, "norm": float(norm)}
 
-    def _logits(self, lists: list[CandidateList], max_length: int) -> Tensor:
-        mined = self.mined
-        pairs = [
-            tokens.pair(mined.query_ids[item.query], mined.passage_ids[int(c)], max_length)
-            for item in lists
-            for c in item.candidates
+    def _learn(
+        self, number: int, max_length: int, layers: list[LayerWeights]
+    ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
+        """Return the loss on list ``number`` and its gradients: of ``layers``, then the rest."""
+        item = self.sampler[number]
+        known = teacher(self.mined, item.query, item.candidates, self.settings.lexical)
+        logits = self._logits(item, max_length, layers)
+        terms = list_loss(
+            logits[None],
+            torch.from_numpy(known)[None],
+            torch.from_numpy(item.judged)[None],
+            torch.tensor([item.supervised]),
+            LossWeights(supervision=self.settings.supervision_at(self.step)),
+        )
+        sources = [*(w for layer in layers for w in layer), *self.outside]
+        gradients = torch.autograd.grad(terms["loss"], sources)
+        figures = {name: float(value.detach()) for name, value in terms.items()}
+        first = float(logits.argmax() == 0)
+        return {**figures, "first": first, "pairs": len(logits)}, gradients
+
+    def _set_gradients(
+        self, layers: list[LayerWeights], outcomes: list[tuple[Tensor, ...]]
+    ) -> None:
+        """Set the parameters' gradients to the mean of the lists', summed in float32."""
+        sums = [
+            torch.stack(parts).sum(0, dtype=torch.float32) for parts in zip(*outcomes, strict=True)
         ]
-        groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS))
+        torch._foreach_div_(sums, len(outcomes))
+        self.optimizer.zero_grad(set_to_none=True)
+        flat = [w for layer in layers for w in layer]
+        torch.autograd.backward(flat, [g.to(w.dtype) for g, w in zip(sums, flat, strict=False)])
+        for parameter, gradient in zip(self.outside, sums[len(flat) :], strict=True):
+            parameter.grad = gradient
+
+    def _logits(self, item: CandidateList, max_length: int, layers: list[LayerWeights]) -> Tensor:
+        query = self.mined.query_ids[item.query]
+        pairs = [
+            tokens.pair(query, self.mined.passage_ids[int(c)], max_length) for c in item.candidates
+        ]
+        groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
         order = torch.tensor([i for group in groups for i in group])
-        logits = self.packed(batches)
-        return logits.new_empty(len(pairs)).index_put((order,), logits).view(len(lists), -1)
-
-    def _teachers(self, lists: list[CandidateList]) -> list[np.ndarray]:
-        lexical = self.settings.lexical
-        return [teacher(self.mined, item.query, item.candidates, lexical) for item in lists]
+        logits = self.packed(batches, layers)
+        return logits.new_empty(len(pairs)).index_put((order,), logits)
 
     def swap_average(self) -> None:
         """Exchange the weights with their running average; a second call undoes it."""

@@ -37,13 +37,14 @@ def list_loss(
     target = torch.softmax(teacher.masked_fill(known, -torch.inf), -1)
     log_p = F.log_softmax(logits, -1)
     distillation = F.kl_div(log_p, target, reduction="none").sum(-1).mean()
-    supervision = (-log_p[:, 0] * supervised).sum() / supervised.sum().clamp(min=1)
+    supervision = (-log_p[:, 0] * supervised).mean()
     free = ~known
     free[:, 0] &= ~supervised
     difference = logits - teacher
     count = free.sum(-1, keepdim=True).clamp(min=1)
     centre = (difference * free).sum(-1, keepdim=True) / count
-    regression = (((difference - centre) ** 2) * free).sum() / free.sum().clamp(min=1)
+    squares = ((difference - centre) ** 2) * free
+    regression = (squares.sum(-1, keepdim=True) / count).mean()
     loss = (
         weights.supervision * supervision
         + weights.distillation * distillation

@@ -12,6 +12,7 @@ import torch
 from . import data, tokens
 from .bm25 import Bm25
 from .model import Packed, base_folder, load, pad
+from .workers import workers
 
 QUERY_TOKENS, PASSAGE_TOKENS = 48, 192
 NEIGHBOURS = 100
@@ -88,18 +89,23 @@ def _encode(corpus: data.Corpus, cache: Path) -> None:
     np.save(cache / "neighbours.npy", nearest(corpus, vectors["query"], vectors["passage"]))
 
 
-@torch.inference_mode()
 def embed(encoder: Packed, ids: tokens.TokenIds) -> np.ndarray:
     """Return unit vectors of all texts, float16 [texts, hidden]."""
     count = len(ids.starts) - 1
     out = np.empty((count, encoder.model.config.hidden_size), np.float16)
     lengths = [int(n) + 2 for n in np.diff(ids.starts)]
-    for group in tokens.chunks(lengths, 4096):
+    groups = list(tokens.chunks(lengths, 4096))
+
+    @torch.inference_mode()  # inside, for the mode is a thread's own
+    def encode(group: list[int]) -> np.ndarray:
         rows = [
             np.concatenate([[tokens.CLS], ids[i], [tokens.SEP]]).astype(np.int64) for i in group
         ]
         batch, _, kept = pad(rows, [0] * len(rows))
-        out[group] = encoder.embed(batch, kept).numpy()
+        return encoder.embed(batch, kept).numpy()
+
+    for group, vectors in zip(groups, workers().map(encode, groups), strict=True):
+        out[group] = vectors
     return out
 
 

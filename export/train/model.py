@@ -26,6 +26,7 @@ TOKENIZER_FILES = (
     "vocab.txt",
 )
 LayerWeights = list[Tensor]
+Batch = tuple[Tensor, Tensor, Tensor]
 
 
 def base_folder() -> Path:
@@ -64,21 +65,28 @@ class Packed(nn.Module):
         self.model = model
         self.dtype = dtype
 
-    def forward(self, batches: list[tuple[Tensor, Tensor, Tensor]]) -> Tensor:
-        """Return logits, float32 [pairs], of batches of (ids, type ids, lengths) in turn."""
-        layers = [self._weights(layer) for layer in self.model.bert.encoder.layer]
+    def forward(self, batches: list[Batch], layers: list[LayerWeights] | None = None) -> Tensor:
+        """Return logits, float32 [pairs], of batches of (ids, type ids, lengths) in turn.
+
+        ``layers`` are those of ``weights()`` by default.
+        """
+        layers = self.weights() if layers is None else layers
         cls = torch.cat([self._encode(batch, layers)[:, 0] for batch in batches])
         cls = cls.float()  # the head in fp32: it is cheap, and ranks are made of its last bits
         return self.model.classifier(self.model.bert.pooler(cls[:, None])).squeeze(-1)
 
     def embed(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the bi-encoder's unit vectors (mean of the last layer) of single texts."""
-        layers = [self._weights(layer) for layer in self.model.bert.encoder.layer]
-        x = self._encode((ids, torch.zeros_like(ids), lengths), layers, cls_only=False).float()
+        batch = (ids, torch.zeros_like(ids), lengths)
+        x = self._encode(batch, self.weights(), cls_only=False).float()
         kept = torch.arange(ids.shape[1]) < lengths[:, None]
         return F.normalize((x * kept[..., None]).sum(1) / lengths[:, None])
 
-    def _weights(self, layer: nn.Module) -> LayerWeights:
+    def weights(self) -> list[LayerWeights]:
+        """Return the layers' weights in the type of the computation, q, k and v as one."""
+        return [self._layer_weights(layer) for layer in self.model.bert.encoder.layer]
+
+    def _layer_weights(self, layer: nn.Module) -> LayerWeights:
         attention, output = layer.attention, layer.output
         own = attention.self
         return [
@@ -97,13 +105,7 @@ class Packed(nn.Module):
             ),
         ]
 
-    def _encode(
-        self,
-        batch: tuple[Tensor, Tensor, Tensor],
-        layers: list[LayerWeights],
-        *,
-        cls_only: bool = True,
-    ) -> Tensor:
+    def _encode(self, batch: Batch, layers: list[LayerWeights], *, cls_only: bool = True) -> Tensor:
         ids, type_ids, lengths = batch
         config = self.model.config
         x = self.model.bert.embeddings(input_ids=ids, token_type_ids=type_ids).to(self.dtype)
@@ -143,7 +145,7 @@ def _by_head(x: Tensor, heads: int) -> Tensor:
     return x.reshape(pairs * heads, length, hidden // heads)
 
 
-def pad(rows: list[np.ndarray], document_starts: list[int]) -> tuple[Tensor, Tensor, Tensor]:
+def pad(rows: list[np.ndarray], document_starts: list[int]) -> Batch:
     """Return ids, type ids and lengths of pairs, padded to the longest."""
     lengths = torch.tensor([len(row) for row in rows])
     ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)

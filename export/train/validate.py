@@ -10,6 +10,7 @@ from . import tokens
 from .data import SETS
 from .mine import Mined, bm25_top, pool_rows
 from .model import Packed, pad
+from .workers import workers
 
 DEPTH = 15
 MAX_LENGTH = 192
@@ -68,7 +69,6 @@ def evaluate(todo: list[Task], score: Scorer) -> dict[str, float]:
     return {**means, "macro": float(np.mean(list(means.values())))}
 
 
-@torch.inference_mode()
 def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> dict[int, np.ndarray]:
     """Return the model's logits by query, in the order of each task's candidates."""
     pairs = [
@@ -82,11 +82,15 @@ def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> dict[int, np
     return {t.query: part for t, part in zip(todo, parts, strict=True)}
 
 
-@torch.inference_mode()
 def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:
     """Return logits of (ids, document start) pairs, in their order."""
+    groups = list(tokens.chunks([len(ids) for ids, _ in pairs], 4096))
     logits = np.empty(len(pairs), np.float32)
-    for group in tokens.chunks([len(ids) for ids, _ in pairs], 4096):
-        batch = pad([pairs[i][0] for i in group], [pairs[i][1] for i in group])
-        logits[group] = packed([batch]).numpy()
+
+    @torch.inference_mode()  # inside, for the mode is a thread's own
+    def score(group: list[int]) -> np.ndarray:
+        return packed([pad([pairs[i][0] for i in group], [pairs[i][1] for i in group])]).numpy()
+
+    for group, scores in zip(groups, workers().map(score, groups), strict=True):
+        logits[group] = scores
     return logits
