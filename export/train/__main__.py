@@ -20,6 +20,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="fastrerank.export.train", description=__doc__)
     parser.add_argument("--state", type=Path, required=True, help="folder of caches and runs")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("prepare", help="token ids, vectors and neighbours, once")
     commands.add_parser("baselines", help="validation of BM25, the bi-encoder and the teacher")
@@ -53,7 +54,7 @@ def show(row: object) -> None:
 
 def prepare(arguments: argparse.Namespace) -> mine.Mined:
     """Mine the training data, or read what was mined."""
-    return mine.prepare(arguments.data / "train", arguments.state / "cache")
+    return mine.prepare(arguments.data / "train", arguments.state / "cache", arguments.device)
 
 
 def baselines(arguments: argparse.Namespace) -> None:
@@ -75,12 +76,13 @@ def train(arguments: argparse.Namespace) -> None:
     mined = prepare(arguments)
     given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
     settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
-    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), torch.bfloat16)
+    start = model.load(model.base_folder(), seed=settings.seed).to(arguments.device)
+    packed = model.Packed(start, torch.bfloat16)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     trainer = loop.Trainer(packed, mined, sampler, settings)
     folder = arguments.state / "runs" / arguments.name
     if arguments.branch_from and not (folder / "last.pt").exists():
-        trainer.restore(torch.load(arguments.branch_from, weights_only=True))
+        loop.restore(trainer, arguments.branch_from)
     loop.run(trainer, folder, arguments.pause_file)
 
 

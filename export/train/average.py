@@ -19,7 +19,9 @@ def averaged(checkpoints: Sequence[Path]) -> BertForSequenceClassification:
     parameters = [p for p in model.parameters() if p.requires_grad]
     sums = [torch.zeros_like(p) for p in parameters]
     for path in checkpoints:
-        torch._foreach_add_(sums, torch.load(path, weights_only=True)["average"])
+        torch._foreach_add_(
+            sums, torch.load(path, weights_only=True, map_location="cpu")["average"]
+        )
     for parameter, total in zip(parameters, sums, strict=True):
         parameter.data.copy_(total / len(checkpoints))
     return model

@@ -17,7 +17,7 @@ from .sample import CandidateList, Sampler
 from .validate import evaluate, model_logits, tasks
 from .workers import workers
 
-CHUNK_TOKENS = 3072
+CHUNK_TOKENS = 8192
 MAX_WASTE = 0.15  # of a list's few pairs: less would make its products too small
 
 
@@ -28,11 +28,13 @@ class Settings:
     The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
     nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
     phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
-    beside the bi-encoder's scaled cosine in the teacher.
+    beside the bi-encoder's scaled cosine in the teacher. A step's lists are shared out to the
+    workers in parts: one list each suits a core, a GPU wants many.
     """
 
     seed: int = 1
     lists: int = 8
+    part: int = 1
     steps: int = 1_000_000
     rate: float = 1.5e-4
     head_rate: float = 5e-4
@@ -45,7 +47,7 @@ class Settings:
     max_lengths: tuple[int, ...] = (64, 80, 96, 128)
     average: float = 0.998
     save_seconds: float = 300.0
-    validate_seconds: float = 900.0
+    validate_steps: int = 200
     validate_per_set: int = 40
 
     def rate_at(self, step: int) -> float:
@@ -68,6 +70,7 @@ class Trainer:
     def __init__(self, packed: Packed, mined: Mined, sampler: Sampler, settings: Settings) -> None:
         self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
         self.step, self.pairs, self.best = 0, 0, 0.0
+        self.device = packed.model.device
         named = [(n, p) for n, p in packed.model.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
         groups = {
@@ -103,12 +106,8 @@ class Trainer:
         layers = self.packed.weights()
         leaves = [[w.detach().requires_grad_() for w in layer] for layer in layers]
         first = step * settings.lists
-        outcomes = list(
-            workers().map(
-                lambda number: self._learn(number, max_length, leaves),
-                range(first, first + settings.lists),
-            )
-        )
+        parts = range(first, first + settings.lists, settings.part)
+        outcomes = list(workers().map(lambda n: self._learn(n, max_length, leaves), parts))
         self._set_gradients(layers, [gradients for _, gradients in outcomes])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
@@ -123,24 +122,24 @@ class Trainer:
         return {**means, "norm": float(norm)}
 
     def _learn(
-        self, number: int, max_length: int, layers: list[LayerWeights]
+        self, first: int, max_length: int, layers: list[LayerWeights]
     ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
-        """Return the loss on list ``number`` and its gradients: of ``layers``, then the rest."""
-        item = self.sampler[number]
-        known = teacher(self.mined, item.query, item.candidates, self.settings.lexical)
-        logits = self._logits(item, max_length, layers)
+        """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
+        lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
+        logits = self._logits(lists, max_length, layers)
+        known = [teacher(self.mined, i.query, i.candidates, self.settings.lexical) for i in lists]
         terms = list_loss(
-            logits[None],
-            torch.from_numpy(known)[None],
-            torch.from_numpy(item.judged)[None],
-            torch.tensor([item.supervised]),
+            logits,
+            torch.from_numpy(np.stack(known)).to(logits.device),
+            torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
+            torch.tensor([i.supervised for i in lists], device=logits.device),
             LossWeights(supervision=self.settings.supervision_at(self.step)),
         )
         sources = [*(w for layer in layers for w in layer), *self.outside]
         gradients = torch.autograd.grad(terms["loss"], sources)
         figures = {name: float(value.detach()) for name, value in terms.items()}
-        first = float(logits.argmax() == 0)
-        return {**figures, "first": first, "pairs": len(logits)}, gradients
+        top = float((logits.argmax(-1) == 0).float().mean())
+        return {**figures, "first": top, "pairs": logits.numel()}, gradients
 
     def _set_gradients(
         self, layers: list[LayerWeights], outcomes: list[tuple[Tensor, ...]]
@@ -156,16 +155,20 @@ class Trainer:
         for parameter, gradient in zip(self.outside, sums[len(flat) :], strict=True):
             parameter.grad = gradient
 
-    def _logits(self, item: CandidateList, max_length: int, layers: list[LayerWeights]) -> Tensor:
-        query = self.mined.query_ids[item.query]
+    def _logits(
+        self, lists: list[CandidateList], max_length: int, layers: list[LayerWeights]
+    ) -> Tensor:
+        ids, texts = self.mined.query_ids, self.mined.passage_ids
         pairs = [
-            tokens.pair(query, self.mined.passage_ids[int(c)], max_length) for c in item.candidates
+            tokens.pair(ids[item.query], texts[int(c)], max_length)
+            for item in lists
+            for c in item.candidates
         ]
         groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
         order = torch.tensor([i for group in groups for i in group])
         logits = self.packed(batches, layers)
-        return logits.new_empty(len(pairs)).index_put((order,), logits)
+        return logits[order.argsort().to(logits.device)].view(len(lists), -1)
 
     def swap_average(self) -> None:
         """Exchange the weights with their running average; a second call undoes it."""
@@ -217,6 +220,11 @@ def write_checkpoint(trainer: Trainer, path: Path) -> None:
     fresh.replace(path)
 
 
+def restore(trainer: Trainer, path: Path) -> None:
+    """Take up the checkpoint at ``path``, whatever device wrote it."""
+    trainer.restore(torch.load(path, weights_only=True, map_location=trainer.device))
+
+
 def wait_while(pause_file: Path | None) -> None:
     """Sleep for as long as ``pause_file`` exists."""
     while pause_file is not None and pause_file.exists():
@@ -229,10 +237,10 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
     if last.exists():
-        trainer.restore(torch.load(last, weights_only=True))
+        restore(trainer, last)
     (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
     todo = tasks(trainer.mined, settings.validate_per_set)
-    saved = validated = time.monotonic()
+    saved = time.monotonic()
     seen: list[dict[str, float]] = []
     since, pairs = time.monotonic(), trainer.pairs
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
@@ -251,10 +259,10 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
                 speed = (trainer.pairs - pairs) / (now - since)
                 write({**means, "pairs": trainer.pairs, "pairs_per_second": round(speed, 1)})
                 seen, since, pairs = [], now, trainer.pairs
-            if now - validated > settings.validate_seconds or done:
+            if trainer.step % settings.validate_steps == 0 or done:
                 figures = validate(trainer, todo)
                 write({"validation": figures, "pairs": trainer.pairs})
-                validated = since = time.monotonic()
+                since = time.monotonic()
                 if figures["macro"] > trainer.best:
                     trainer.best = figures["macro"]
                     write_checkpoint(trainer, folder / "best.pt")

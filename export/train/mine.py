@@ -44,7 +44,7 @@ class Mined:
         return self.bm25.coverage(self.corpus.queries[query].text, passages)
 
 
-def prepare(folder: Path, cache: Path) -> Mined:
+def prepare(folder: Path, cache: Path, device: str = "cpu") -> Mined:
     """Return what was mined from the training data in ``folder``, kept in ``cache``."""
     cache.mkdir(parents=True, exist_ok=True)
     done = cache / "done.json"
@@ -52,7 +52,7 @@ def prepare(folder: Path, cache: Path) -> Mined:
         corpus = data.load(folder)
         data.add_windows(corpus)
         data.add_cloze(corpus)
-        _encode(corpus, cache)
+        _encode(corpus, cache, device)
         done.write_text(json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)}))
     return read(cache)
 
@@ -72,11 +72,11 @@ def read(cache: Path) -> Mined:
     )
 
 
-def _encode(corpus: data.Corpus, cache: Path) -> None:
+def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
     queries = [q.text for q in corpus.queries]
     with (cache / "corpus.pickle").open("wb") as file:
         pickle.dump((corpus, Bm25(corpus.texts)), file)
-    encoder = Packed(load(base_folder()), torch.bfloat16)
+    encoder = Packed(load(base_folder()).to(device), torch.bfloat16)
     vectors = {}
     for name, texts, limit in (
         ("query", queries, QUERY_TOKENS),
@@ -102,7 +102,7 @@ def embed(encoder: Packed, ids: tokens.TokenIds) -> np.ndarray:
             np.concatenate([[tokens.CLS], ids[i], [tokens.SEP]]).astype(np.int64) for i in group
         ]
         batch, _, kept = pad(rows, [0] * len(rows))
-        return encoder.embed(batch, kept).numpy()
+        return encoder.embed(batch, kept).cpu().numpy()
 
     for group, vectors in zip(groups, workers().map(encode, groups), strict=True):
         out[group] = vectors

@@ -42,7 +42,11 @@ def load(folder: Path, *, seed: int = 0) -> BertForSequenceClassification:
     transformers_logging.set_verbosity_error()
     torch.manual_seed(seed)
     model = BertForSequenceClassification.from_pretrained(
-        folder, num_labels=1, id2label={0: "RELEVANCE"}, torch_dtype=torch.float32
+        folder,
+        num_labels=1,
+        id2label={0: "RELEVANCE"},
+        label2id={"RELEVANCE": 0},
+        torch_dtype=torch.float32,
     )
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
@@ -77,9 +81,10 @@ class Packed(nn.Module):
 
     def embed(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the bi-encoder's unit vectors (mean of the last layer) of single texts."""
+        ids, lengths = ids.to(self.model.device), lengths.to(self.model.device)
         batch = (ids, torch.zeros_like(ids), lengths)
         x = self._encode(batch, self.weights(), cls_only=False).float()
-        kept = torch.arange(ids.shape[1]) < lengths[:, None]
+        kept = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         return F.normalize((x * kept[..., None]).sum(1) / lengths[:, None])
 
     def weights(self) -> list[LayerWeights]:
@@ -106,11 +111,11 @@ class Packed(nn.Module):
         ]
 
     def _encode(self, batch: Batch, layers: list[LayerWeights], *, cls_only: bool = True) -> Tensor:
-        ids, type_ids, lengths = batch
+        ids, type_ids, lengths = (t.to(self.model.device) for t in batch)
         config = self.model.config
         x = self.model.bert.embeddings(input_ids=ids, token_type_ids=type_ids).to(self.dtype)
-        mask = torch.zeros(ids.shape, dtype=self.dtype)
-        mask.masked_fill_(torch.arange(ids.shape[1]) >= lengths[:, None], -1e4)
+        mask = torch.zeros(ids.shape, dtype=self.dtype, device=ids.device)
+        mask.masked_fill_(torch.arange(ids.shape[1], device=ids.device) >= lengths[:, None], -1e4)
         mask = mask.repeat_interleave(config.num_attention_heads, 0)[:, None]
         for number, weights in enumerate(layers):
             last = cls_only and number == len(layers) - 1

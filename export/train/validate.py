@@ -89,7 +89,8 @@ def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarr
 
     @torch.inference_mode()  # inside, for the mode is a thread's own
     def score(group: list[int]) -> np.ndarray:
-        return packed([pad([pairs[i][0] for i in group], [pairs[i][1] for i in group])]).numpy()
+        batch = pad([pairs[i][0] for i in group], [pairs[i][1] for i in group])
+        return packed([batch]).cpu().numpy()
 
     for group, scores in zip(groups, workers().map(score, groups), strict=True):
         logits[group] = scores

@@ -2,20 +2,25 @@
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs pip install 'fastrerank[train]'")
+transformers = pytest.importorskip("transformers", reason="needs pip install 'fastrerank[train]'")
 pytest.importorskip("Stemmer", reason="needs pip install 'fastrerank[train]'")
 
-from fastrerank.export.train import data, loop, mine, model, sample  # noqa: E402 - after the skips
-
-ROOT = Path(__file__).parents[2]
-DATA = Path(os.environ.get("FASTRERANK_DATA", ROOT / "../shared/data"))
-SMOKE = DATA / "eval/smoke.jsonl.gz"
+from fastrerank.export.train import (  # noqa: E402 - after the skips
+    average,
+    calibrate,
+    evaluate,
+    loop,
+    mine,
+    model,
+    sample,
+)
+from fastrerank.export.train.data import read_jsonl  # noqa: E402
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
@@ -24,13 +29,11 @@ def write_jsonl(path: Path, rows: list[dict]) -> None:
 
 
 @pytest.fixture(scope="module")
-def smoke_folder(tmp_path_factory):
+def smoke_folder(tmp_path_factory, data):
     """The smoke data as a training set: relevant candidates against all others."""
-    if not SMOKE.exists():
-        pytest.skip(f"no {SMOKE}: set FASTRERANK_DATA to the folder of the project's data")
     folder = tmp_path_factory.mktemp("smoke")
     rows, texts = [], {}
-    for row in data.read_jsonl(SMOKE):
+    for row in read_jsonl(data / "eval/smoke.jsonl.gz"):
         texts.update({c["doc_id"]: c["text"] for c in row["candidates"]})
         relevant = {d for d, label in row["qrels"].items() if label > 0}
         shown = [c["doc_id"] for c in row["candidates"]]
@@ -91,3 +94,33 @@ def test_packed_forward_is_that_of_transformers(mined):
         ).logits.squeeze(-1)
         logits = model.Packed(classifier, torch.float32)([(ids, type_ids, lengths)])
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
+    trainer = trainer_of(mined)
+    trainer.take_step()
+    trainer.take_step()
+    checkpoint = tmp_path / "last.pt"
+    loop.write_checkpoint(trainer, checkpoint)
+    mean = average.averaged([checkpoint, checkpoint])
+    calibrate.apply(mean, 2.0, -1.0)
+    model.save(mean, tmp_path / "hf")
+
+    figures = dict(
+        evaluate.evaluate(
+            tmp_path / "hf", data, tmp_path / "runs", bi_encoder=False, sets=["smoke"]
+        )
+    )
+    assert 0 < figures["smoke"]["nDCG@10"] <= 1
+
+    trainer.swap_average()
+    pair = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")(
+        "who wrote it?", "She wrote it in 1818.", return_tensors="pt"
+    )
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf")
+    assert loaded.config.id2label == {0: "RELEVANCE"}
+    with torch.inference_mode():
+        logit = loaded.float()(**pair).logits
+        plain = trainer.packed.model.eval()(**pair).logits
+    torch.testing.assert_close(logit, 2 * plain - 1, atol=0.01, rtol=0.01)
