@@ -32,10 +32,13 @@ def test_the_base_install_is_three_packages():
 
 def test_every_package_is_listed_for_the_build():
     tools = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
-    listed = {(ROOT / path).resolve() for path in tools["package-dir"].values()}
-    found = {path.parent for top in ("src", "export") for path in (ROOT / top).rglob("__init__.py")}
-    assert listed == found
-    assert set(tools["packages"]) == set(tools["package-dir"])
+    tops = {"fastrerank": ROOT / "src/fastrerank", "fastrerank.export": ROOT / "export"}
+    found = {
+        ".".join((name, *path.parent.relative_to(top).parts))
+        for name, top in tops.items()
+        for path in top.rglob("__init__.py")
+    }
+    assert set(tools["packages"]) == found
 
 
 def loaded_modules(program: str) -> set[str]:
