@@ -55,7 +55,7 @@ $(VENV)/installed: pyproject.toml
 $(DEV_VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_VENV)
 	$(DEV)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,serve]' --group dev
+	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,openvino,serve,train]' --group dev
 	touch $@
 
 clean:
