@@ -5,7 +5,7 @@ DEV_VENV ?= .venv-dev
 DEV = $(DEV_VENV)/bin
 CLIENTS ?= build/clients
 
-.PHONY: demo test test-clients test-slow lint model bench clean
+.PHONY: demo test test-all test-clients test-slow lint model bench clean
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
@@ -20,6 +20,8 @@ test: $(DEV_VENV)/installed  ## The default suite.
 
 test-clients:  ## The official clients whose versions do not fit in with the others, each apart.
 	$(PYTHON) tests/clients/run.py --build $(CLIENTS)
+
+test-all: test test-slow test-clients
 
 test-slow: $(DEV_VENV)/installed  ## Real exports, clean installs.
 	$(DEV)/pytest -m slow
