@@ -9,7 +9,8 @@ from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
 from fastrerank.export.quantize import quantize_int8
 
-pytestmark = pytest.mark.slow
+# The exporter warns of itself; what counts is the graph that it writes.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 VOCABULARY = 1200
 COMMON = {
