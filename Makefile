@@ -5,14 +5,14 @@ DEV_VENV ?= .venv-dev
 DEV = $(DEV_VENV)/bin
 CLIENTS ?= build/clients
 
-.PHONY: demo test test-clients test-slow lint model bench clean
+.PHONY: demo test test-all test-clients test-slow lint model bench clean
 
 demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints the JSON response.
 	@printf '%s\n' \
-	  'The llama is a domesticated South American camelid, used by Andean cultures as a pack animal.' \
+	  'Llamas are kept as pack animals in the Andes of Peru.' \
 	  'The giant panda is a bear species endemic to China.' \
-	  'Guanacos are wild South American camelids that live in the mountains of Peru and Chile.' \
-	  'The wild Bactrian camel is endemic to Northwest China and southwestern Mongolia.' \
+	  'Guanacos are wild camelids that live in the mountains of Peru and Chile.' \
+	  'Lima, the capital of Peru, lies on the coast of the Pacific.' \
 	  | $(VENV)/bin/fastrerank rerank --query 'What animals can I find near Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.
@@ -20,6 +20,8 @@ test: $(DEV_VENV)/installed  ## The default suite.
 
 test-clients:  ## The official clients whose versions do not fit in with the others, each apart.
 	$(PYTHON) tests/clients/run.py --build $(CLIENTS)
+
+test-all: test test-slow test-clients
 
 test-slow: $(DEV_VENV)/installed  ## Real exports, clean installs.
 	$(DEV)/pytest -m slow
@@ -55,7 +57,7 @@ $(VENV)/installed: pyproject.toml
 $(DEV_VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(DEV_VENV)
 	$(DEV)/pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
-	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,serve]' --group dev
+	$(DEV)/pip install --quiet -c constraints.txt --editable '.[export,httpx,openvino,serve,train]' --group dev
 	touch $@
 
 clean:

@@ -5,9 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from tiny import write_tiny_bundle
 
 from fastrerank import Reranker
+
+# How long an example takes is the machine's business, not the test's.
+settings.register_profile(
+    "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any-machine")
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FASTRERANK_DATA", ROOT / "../shared/data"))

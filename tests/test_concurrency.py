@@ -44,7 +44,7 @@ def test_a_forked_child_can_rerank(parallelism):
         import os
         from fastrerank import Reranker
         reranker = Reranker(threads=2)
-        documents = ["llamas live in Peru", "pandas live in China", "bread is baked"] * 10
+        documents = [f"{n} llamas live in Peru" for n in range(30)]
         before = reranker.rerank("animals of Peru", documents).results
         child = os.fork()
         if child == 0:
@@ -81,7 +81,7 @@ def test_ctrl_c_stops_a_long_call():
         import sys, threading, time
         from fastrerank import Reranker
         reranker = Reranker(threads=2)
-        documents = ["word " * 400] * 5000
+        documents = [f"{n} " + "word " * 400 for n in range(5000)]
         def announce():
             time.sleep(0.5)
             print("scoring", flush=True)
@@ -104,7 +104,7 @@ def test_ctrl_c_stops_a_long_call():
 
 
 def test_idle_threads_use_no_processor_time(reranker):
-    reranker.rerank("a query", ["some text"] * 20)
+    reranker.rerank("a query", [f"text {n}" for n in range(20)])
     time.sleep(0.1)
     before = time.process_time()
     time.sleep(0.5)

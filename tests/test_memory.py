@@ -2,6 +2,11 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
+from fastrerank import memory
+from fastrerank.memory import _malloc_trim
+
 
 def peak_growth_mib(bundle, count: int) -> float:
     """Peak resident memory that one call adds to a process that has made a call before."""
@@ -10,7 +15,7 @@ def peak_growth_mib(bundle, count: int) -> float:
         from fastrerank import Reranker
         def peak():
             return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        documents = [" ".join(["w9"] * 400)] * {count}
+        documents = [f"x{{n}} " + " ".join(["w9"] * 400) for n in range({count})]
         reranker = Reranker({str(bundle)!r}, precision="fp32", threads=2)
         reranker.rerank("w8", documents[:100])
         before = peak()
@@ -25,3 +30,41 @@ def test_memory_does_not_follow_the_number_of_documents(tiny_bundle):
     # 10,000 results and their scores are about 3 MiB; the encodings of 10,000 documents at once
     # would be over 100.
     assert peak_growth_mib(tiny_bundle, 10_000) < peak_growth_mib(tiny_bundle, 100) + 20
+
+
+@pytest.mark.skipif(_malloc_trim() is None, reason="only glibc keeps memory")
+def test_long_pairs_leave_no_memory_behind():
+    """The bundled model over pairs of 512 tokens holds some 150 MiB while it runs."""
+    program = """
+        from pathlib import Path
+        from fastrerank import Reranker
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
+        reranker = Reranker(threads=2)
+        reranker.rerank("a query", ["a short document"] * 10)
+        before = resident()
+        reranker.rerank("a query", [f"{n} " + "long " * 600 for n in range(8)])
+        print(resident() - before)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 30
+
+
+def test_memory_is_given_back_after_long_pairs_and_not_all_the_time(monkeypatch):
+    trims, now = [], [100.0]
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: trims.append)
+    monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
+    trimmer = memory.HeapTrimmer()
+    trimmer.after_call(memory.LONG_PAIR - 1)
+    assert len(trims) == 0
+    trimmer.after_call(memory.LONG_PAIR)
+    assert len(trims) == 1
+    trimmer.after_call(512)  # too soon, and so it stays due
+    assert len(trims) == 1
+    now[0] += 2
+    trimmer.after_call(10)
+    assert len(trims) == 2
+    now[0] += 2
+    trimmer.after_call(10)
+    assert len(trims) == 2

@@ -171,7 +171,7 @@ NEIGHBOURS = [
 ]
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.permutations(range(len(NEIGHBOURS))), st.integers(1, len(NEIGHBOURS)))
 def test_a_score_depends_on_its_own_pair_only(reranker, order, count):
     chosen = list(order)[:count]
@@ -256,3 +256,36 @@ def test_the_repr_says_what_was_chosen(tiny_bundle):
         assert repr(reranker) == (
             "Reranker('tiny', precision='int8', runtime='onnxruntime', threads=3, max_length=16)"
         )
+
+
+@given(texts=st.lists(st.sampled_from(["w8", "w9", "w10 w11", ""]), max_size=12))
+def test_documents_that_are_alike_score_alike_and_are_counted_each(tiny, texts):
+    response = tiny.rerank("w9", texts)
+    assert sorted(r.index for r in response.results) == list(range(len(texts)))
+    alone = {text: tiny.rerank("w9", [text]) for text in set(texts)}
+    for result in response.results:
+        expected = alone[texts[result.index]].results[0].relevance_score
+        assert result.relevance_score == pytest.approx(expected, abs=1e-6)
+    tokens = sum(alone[text].usage.prompt_tokens for text in texts)
+    assert response.usage.prompt_tokens == tokens
+
+
+def test_documents_that_are_alike_are_scored_once(tiny_bundle, monkeypatch):
+    with Reranker(tiny_bundle, precision="int8") as reranker:
+        session, rows = reranker._scorer._session, []
+        run = session.run
+        monkeypatch.setattr(
+            session, "run", lambda inputs: rows.append(len(inputs["input_ids"])) or run(inputs)
+        )
+        response = reranker.rerank("w9", ["w8", "w7", "w8", {"text": "w7"}, "w8"])
+    assert sum(rows) == 2
+    assert len(response.results) == 5
+
+
+def test_the_first_of_documents_that_are_alike_is_named_in_an_error(tiny_bundle):
+    long = "w9 " * 100
+    with (
+        Reranker(tiny_bundle) as reranker,
+        pytest.raises(InvalidRequestError, match=r"documents\[1\]"),
+    ):
+        reranker.rerank("w8", ["w7", long, "w6", long], truncate="none")

@@ -32,7 +32,8 @@ def encode(tokenizer, query, document, **options):
 
 
 def arrays(encoding):
-    batch = collate([encoding], ["input_ids", "token_type_ids", "attention_mask"], 0)
+    names = ["input_ids", "token_type_ids", "attention_mask"]
+    batch = collate([encoding], names, 0, encoding.length)
     return {name: array[0].tolist() for name, array in batch.items()}
 
 
@@ -106,7 +107,8 @@ def test_a_batch_is_padded_on_the_right(documents):
     tokenizer = PairTokenizer(PATH, TEMPLATE, 512)
     query = tokenizer.encode_query("a query")
     encodings = tokenizer.encode_pairs([Pair(query, text) for text in documents])
-    batch = collate(encodings, ["input_ids", "attention_mask", "position_ids"], 0)
+    longest = max(encoding.length for encoding in encodings)
+    batch = collate(encodings, ["input_ids", "attention_mask", "position_ids"], 0, longest)
     for row, encoding in enumerate(encodings):
         alone = arrays(encoding)["input_ids"]
         padded = batch["input_ids"][row]

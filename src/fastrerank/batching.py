@@ -6,20 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 
-def batches(lengths: NDArray[np.int64], token_budget: int) -> Iterator[NDArray[np.int64]]:
+def batches(
+    lengths: NDArray[np.int64], token_budget: int, *, equal: bool = False
+) -> Iterator[NDArray[np.int64]]:
     """Yield the positions of `lengths` in batches, longest pairs first.
 
     A batch holds at most `token_budget` tokens, padding to its longest pair counted, and at least
     one pair: a pair above the budget is a batch of its own. Every position is in one batch. The
     longest go first, so that the workers finish together. Equal lengths keep their order.
+    With `equal`, a batch holds pairs of one length only.
     """
     order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        longest = max(int(lengths[order[start]]), 1)
-        stop = start + max(token_budget // longest, 1)
-        yield order[start:stop]
-        start = stop
+        longest = int(lengths[order[start]])
+        stop = start + max(token_budget // max(longest, 1), 1)
+        batch = order[start:stop]
+        if equal:
+            batch = batch[lengths[batch] == longest]
+        yield batch
+        start += len(batch)
 
 
 def windows(first: int, largest: int) -> Iterator[int]:

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 from . import __version__
-from .commands import export, inspect, rerank, serve, verify
+from .commands import export, inspect, rerank, serve, tune, verify
 from .errors import FastRerankError, InvalidRequestError
 
-_COMMANDS = (rerank, export, verify, inspect, serve)
+_COMMANDS = (rerank, export, verify, inspect, tune, serve)
 
 FAILURE, USAGE = 1, 2
 

@@ -11,9 +11,11 @@ from .tokenization import Encoding
 Array = NDArray[np.int64]
 
 
-def collate(encodings: Sequence[Encoding], inputs: Sequence[str], pad_id: int) -> dict[str, Array]:
-    """Return the named inputs of a batch, each int64 [batch, longest], padded on the right."""
-    shape = (len(encodings), max(encoding.length for encoding in encodings))
+def collate(
+    encodings: Sequence[Encoding], inputs: Sequence[str], pad_id: int, length: int
+) -> dict[str, Array]:
+    """Return the named inputs of a batch, each int64 [batch, length], padded on the right."""
+    shape = (len(encodings), length)
     return {name: _INPUTS[name](encodings, shape, pad_id) for name in inputs}
 
 

@@ -3,6 +3,7 @@
 import copy
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from os import PathLike
 from typing import Any, NamedTuple
 
@@ -12,17 +13,16 @@ from numpy.typing import NDArray
 from .activation import ranking, ranking_logits, relevance
 from .bundle import open_bundle
 from .collate import check_inputs
-from .cores import usable_cores
 from .documents import document_text
 from .errors import ClosedError, InvalidRequestError
+from .plan import choose
+from .plan_store import stored_plans
 from .request import Document, RerankRequest, Truncate, check_count, check_documents, check_text
 from .response import RerankResponse, RerankResult, Usage
 from .scoring import PairScorer, ScoredPairs
-from .session import OrtSession
+from .session import open_session
 from .tokenization import EncodedQuery, Pair, PairTokenizer
 from .workers import Workers
-
-RUNTIMES = ("onnxruntime",)
 
 logger = logging.getLogger("fastrerank")
 
@@ -31,15 +31,19 @@ class Reranker:
     """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
 
     `model` is the path of a bundle or the name of a bundled model; None is the bundled default.
-    `precision` is one that the bundle holds, "auto" the fastest of them. `threads` bounds the
-    threads that score at once, by default the cores that this process may use. `max_length` caps
-    the tokens of a pair below the model's own limit: the latency knob for long documents.
+    `runtime` is "onnxruntime", or "openvino" where that is installed. `precision` is one that the
+    bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is
+    what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`
+    bounds the threads that score at once, by default the cores that this process may use.
+    `max_length` caps the tokens of a pair below the model's own limit: the latency knob for long
+    documents.
 
     One reranker serves many threads at once. It can be pickled (and loads again) and used after a
     fork. `close()`, or a `with` block, frees the model.
 
     :raises InvalidRequestError: if an argument is wrong or names what is not there.
     :raises BundleError: if the bundle is missing, changed, or of a newer format.
+    :raises MissingExtraError: if the runtime is not installed.
     """
 
     def __init__(
@@ -65,9 +69,12 @@ class Reranker:
         check_inputs(manifest.inputs)
         self.manifest = manifest
         self.model_name = manifest.name
-        self.precision = _chosen("precision", precision, list(manifest.precisions), "int8")
-        self.runtime = _chosen("runtime", runtime, RUNTIMES, "onnxruntime")
-        self.threads = threads or usable_cores()
+        choice = choose(
+            manifest, runtime=runtime, precision=precision, tuned=stored_plans(manifest)
+        )
+        plan = replace(choice.plan, threads=threads or choice.plan.threads)
+        self.precision, self.runtime, self.threads = plan.precision, plan.runtime, plan.threads
+        self.runtime_reason = choice.reason
         self.max_length = max_length or manifest.max_length
         if self.max_length > manifest.max_length:
             raise InvalidRequestError(
@@ -77,17 +84,22 @@ class Reranker:
         self._tokenizer = PairTokenizer(
             bundle.verified(manifest.tokenizer), manifest.template, self.max_length
         )
-        variant = manifest.precisions[self.precision]
-        graph = bundle.onnx_path(self.precision, one_pair=not variant.batch_invariant)
         self._workers = Workers(self.threads)
         self._scorer: PairScorer | None = PairScorer(
             manifest=manifest,
-            precision=variant,
+            plan=plan,
             tokenizer=self._tokenizer,
-            session=OrtSession(graph, manifest.output),
+            session=open_session(bundle, plan),
             workers=self._workers,
         )
-        logger.info("loaded %s (%s) from %s", self.model_name, self.precision, bundle.path)
+        logger.info(
+            "loaded %s (%s) from %s, runtime %s: %s",
+            self.model_name,
+            self.precision,
+            bundle.path,
+            self.runtime,
+            self.runtime_reason,
+        )
 
     def rerank(
         self,
@@ -190,16 +202,20 @@ class Reranker:
         logits = self._logits(scored)
         responses, start = [], 0
         for request in prepared:
-            part = slice(start, start + len(request.texts))
+            part = start + np.array(request.pair_of, dtype=np.int64)
             responses.append(self._response(request, scored, logits, part))
-            start = part.stop
+            start += len(request.texts)
         return responses
 
     def _prepared(self, request: RerankRequest) -> "_Prepared":
         fields = request.rank_fields
-        texts = [document_text(d, index, fields) for index, d in enumerate(request.documents)]
+        texts: dict[str, int] = {}
+        pair_of = [
+            texts.setdefault(document_text(document, index, fields), len(texts))
+            for index, document in enumerate(request.documents)
+        ]
         query = self._tokenizer.encode_query(request.query, request.instruction, request.truncate)
-        return _Prepared(request, query, texts)
+        return _Prepared(request, query, list(texts), pair_of)
 
     def _pairs_of(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
         encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
@@ -237,7 +253,7 @@ class Reranker:
         prepared: "_Prepared",
         scored: ScoredPairs,
         logits: NDArray[np.float32],
-        part: slice,
+        part: NDArray[np.int64],
     ) -> RerankResponse:
         request = prepared.request
         scores = self._relevance(logits[part])
@@ -260,17 +276,6 @@ class Reranker:
         )
 
 
-def _chosen(param: str, value: str, present: Sequence[str], preferred: str) -> str:
-    """Return `value`, or for "auto" the preferred one of those present."""
-    if value == "auto":
-        return preferred if preferred in present else present[0]
-    if value not in present:
-        raise InvalidRequestError(
-            f'{param} is {value!r}; there is: {", ".join(present)} (or "auto")', param=param
-        )
-    return value
-
-
 def _as_request(request: RerankRequest | Mapping[str, Any], position: int) -> RerankRequest:
     if isinstance(request, RerankRequest):
         return request
@@ -284,16 +289,21 @@ def _as_request(request: RerankRequest | Mapping[str, Any], position: int) -> Re
 
 
 class _Prepared(NamedTuple):
-    """A checked request: its query encoded, its documents as texts."""
+    """A checked request: its query encoded, its documents as texts, each text once.
+
+    `pair_of` holds the position in `texts` of every document.
+    """
 
     request: RerankRequest
     query: EncodedQuery
     texts: list[str]
+    pair_of: list[int]
 
     def pairs(self) -> Iterator[Pair]:
         limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
-        for index, text in enumerate(self.texts):
-            yield Pair(self.query, text, f"documents[{index}]", limit, truncate)
+        first = {pair: index for index, pair in reversed(list(enumerate(self.pair_of)))}
+        for pair, text in enumerate(self.texts):
+            yield Pair(self.query, text, f"documents[{first[pair]}]", limit, truncate)
 
 
 def _reload(arguments: Mapping[str, Any]) -> Reranker:

@@ -10,16 +10,13 @@ from numpy.typing import NDArray
 
 from .batching import batches, windows
 from .collate import collate
-from .manifest import Manifest, Precision
+from .manifest import Manifest
+from .memory import HeapTrimmer
+from .plan import Plan, runs_single
 from .session import Session
 from .tokenization import Encoding, Pair, PairTokenizer
 from .workers import Workers
 
-# Tokens of one batch where a batch is one run of the model: enough to fill the matrix kernels, few
-# enough to stay in the cache and to share out evenly.
-TOKEN_BUDGET = 384
-# Where every pair is a run of its own a batch is only what a thread takes at once.
-TOKEN_BUDGET_SINGLE = 96
 # Pairs that are tokenised at once: few at first, so that scoring starts at once.
 FIRST_WINDOW, LARGEST_WINDOW = 16, 256
 
@@ -40,6 +37,7 @@ class ScoredPairs:
 class _Batch(NamedTuple):
     encodings: list[Encoding]
     positions: NDArray[np.int64]
+    length: int  # tokens of a row, padding included
     outputs: NDArray[np.float32]  # of the whole window; the batch fills its positions
 
 
@@ -50,25 +48,29 @@ class PairScorer:
         self,
         *,
         manifest: Manifest,
-        precision: Precision,
+        plan: Plan,
         tokenizer: PairTokenizer,
         session: Session,
         workers: Workers,
     ) -> None:
         self._manifest = manifest
-        self._single = not precision.batch_invariant
-        self._budget = TOKEN_BUDGET_SINGLE if self._single else TOKEN_BUDGET
+        self._single = runs_single(manifest, plan.runtime, plan.weights)
+        self._budget = plan.token_budget
+        self._multiple = plan.length_multiple
         self._tokenizer = tokenizer
         self._session = session
         self._workers = workers
+        self._trimmer = HeapTrimmer()
 
     def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
         """Return the answers for all pairs; memory beyond them does not grow with their number."""
         scored = [_empty(self._manifest.labels)]
         self._workers.each(self._run, self._batches(iter(pairs), scored))
+        lengths = np.concatenate([part.lengths for part in scored])
+        self._trimmer.after_call(int(lengths.max(initial=0)))
         return ScoredPairs(
             outputs=np.concatenate([part.outputs for part in scored]),
-            lengths=np.concatenate([part.lengths for part in scored]),
+            lengths=lengths,
             truncated=np.concatenate([part.truncated for part in scored]),
         )
 
@@ -85,18 +87,25 @@ class PairScorer:
             outputs = np.empty((len(encodings), self._manifest.labels), dtype=np.float32)
             truncated = np.array([encoding.truncated for encoding in encodings], dtype=np.bool_)
             scored.append(ScoredPairs(outputs=outputs, lengths=lengths, truncated=truncated))
-            for positions in batches(lengths, self._budget):
-                yield _Batch([encodings[i] for i in positions], positions, outputs)
+            padded = self._padded(lengths)
+            for positions in batches(padded, self._budget, equal=self._multiple > 1):
+                rows = [encodings[i] for i in positions]
+                yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
+
+    def _padded(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
+        rounded = -(-lengths // self._multiple) * self._multiple
+        return np.minimum(rounded, self._manifest.max_length)
 
     def _run(self, batch: _Batch) -> None:
         inputs, pad_id = self._manifest.inputs, self._manifest.pad_id
         if not self._single:
             batch.outputs[batch.positions] = self._session.run(
-                collate(batch.encodings, inputs, pad_id)
+                collate(batch.encodings, inputs, pad_id, batch.length)
             )
             return
         for position, encoding in zip(batch.positions, batch.encodings, strict=True):
-            batch.outputs[position] = self._session.run(collate([encoding], inputs, pad_id))[0]
+            arrays = collate([encoding], inputs, pad_id, encoding.length)
+            batch.outputs[position] = self._session.run(arrays)[0]
 
 
 def _empty(labels: int) -> ScoredPairs:

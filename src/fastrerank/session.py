@@ -1,13 +1,13 @@
-"""The one place that runs a model: arrays in, logits out."""
+"""The seam to the runtimes: arrays in, logits out."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import BundleError, InferenceError
+from .bundle import Bundle
+from .plan import OPENVINO, Plan, runs_single
 
 
 class Session(Protocol):
@@ -18,42 +18,18 @@ class Session(Protocol):
         ...
 
 
-class OrtSession:
-    """A model in ONNX Runtime, each run on the thread that calls it.
+def open_session(bundle: Bundle, plan: Plan) -> Session:
+    """Return the bundle's model, its files checked, in the runtime of the plan.
 
-    Parallelism comes from batches that run at the same time, not from threads inside an operator:
-    the same cores score about twice as many pairs, nothing spins while idle, and there is no pool
-    that a fork would lose.
-
-    :raises BundleError: if ONNX Runtime cannot load the file.
+    :raises BundleError: if a file is missing or changed, or the runtime cannot load it.
+    :raises MissingExtraError: if the runtime is not installed.
     """
+    one_pair = runs_single(bundle.manifest, plan.runtime, plan.weights)
+    path, output = bundle.onnx_path(plan.weights, one_pair=one_pair), bundle.manifest.output
+    if plan.runtime == OPENVINO:
+        from .openvino_session import OpenVinoSession
 
-    def __init__(self, path: Path, output: str) -> None:
-        import onnxruntime as ort  # 100 ms that `import fastrerank` need not pay
+        return OpenVinoSession(path, output, plan.precision, plan.threads)
+    from .ort_session import OrtSession
 
-        options = ort.SessionOptions()
-        options.intra_op_num_threads = 1
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 3
-        # The arena keeps the memory of the largest batch for ever; without it runs are as fast.
-        options.enable_cpu_mem_arena = False
-        try:
-            self._session = ort.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # onnxruntime's errors share no base class
-            message = f"ONNX Runtime {ort.__version__} cannot load {path}: {error}"
-            raise BundleError(message) from error
-        self._output = [output]
-
-    def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Return the outputs of a batch, float32 [batch, labels], for int64 [batch, length].
-
-        :raises InferenceError: if ONNX Runtime fails.
-        """
-        try:
-            (outputs,) = self._session.run(self._output, dict(inputs))
-        except Exception as error:
-            shape = next(iter(inputs.values())).shape
-            raise InferenceError(f"ONNX Runtime failed on a batch of {shape}: {error}") from error
-        return np.asarray(outputs, dtype=np.float32)
+    return OrtSession(path, output)

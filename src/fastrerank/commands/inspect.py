@@ -5,6 +5,8 @@ import json
 
 from fastrerank.bundle import open_bundle
 from fastrerank.manifest import Manifest, Segment
+from fastrerank.plan import choose
+from fastrerank.plan_store import stored_plans
 
 NAME = "inspect"
 HELP = "print what is in a bundle, where it came from and how close it is to the original"
@@ -27,7 +29,11 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(manifest.to_json(), end="")
         return 0
-    for name, value in _facts(manifest).items():
+    choice = choose(manifest, tuned=stored_plans(manifest))
+    facts = _facts(manifest) | {
+        "runs here": f"{choice.plan.precision} on {choice.plan.runtime}: {choice.reason}"
+    }
+    for name, value in facts.items():
         print(f"{name:<16} {value}")
     for precision, variant in manifest.precisions.items():
         size = sum(entry.bytes for entry in variant.files()) / 1e6

@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--query", "-q", required=True, help="what the documents are ranked for")
     parser.add_argument("--model", "-m", help="path of a bundle, or name of a bundled model")
     parser.add_argument("--precision", default="auto", help="one that the bundle holds")
+    parser.add_argument("--runtime", default="auto", help="onnxruntime or openvino")
     parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
     parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
     parser.add_argument("--top-n", type=int, help="how many results to return (default: all)")
@@ -52,6 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
     with Reranker(
         arguments.model,
         precision=arguments.precision,
+        runtime=arguments.runtime,
         threads=arguments.threads,
         max_length=arguments.max_length,
     ) as reranker:

@@ -46,7 +46,8 @@ def _scores_match(bundle: Bundle, precision: str, golden: Golden) -> bool:
         tolerance = golden.tolerance[precision]
     except KeyError as error:
         raise BundleIntegrityError(f"the manifest has no golden logits for {error}") from error
-    with Reranker(bundle.path, precision=precision) as reranker:
+    # The golden logits are ONNX Runtime's.
+    with Reranker(bundle.path, precision=precision, runtime="onnxruntime") as reranker:
         logits = reranker.score(pairs, raw=True)
     largest = float(np.abs(logits - expected).max())
     passed = largest <= tolerance

@@ -1,0 +1,1 @@
+"""Training of the bundled cross-encoder: mining, distillation, supervision, averaging."""

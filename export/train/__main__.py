@@ -1,0 +1,138 @@
+"""Command line of the training recipe: ``python -m fastrerank.export.train COMMAND``."""
+
+import argparse
+import json
+import os
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate
+
+HELD_OUT = 150
+
+
+def main() -> None:
+    """Run one command."""
+    parser = argparse.ArgumentParser(prog="fastrerank.export.train", description=__doc__)
+    parser.add_argument("--state", type=Path, required=True, help="folder of caches and runs")
+    parser.add_argument("--data", type=Path, default=Path("../shared/data"))
+    parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("prepare", help="token ids, vectors and neighbours, once")
+    commands.add_parser("baselines", help="validation of BM25, the bi-encoder and the teacher")
+    run = commands.add_parser("run", help="train, or go on training")
+    run.add_argument("--name", required=True, help="folder of the run below STATE/runs")
+    run.add_argument("--pause-file", type=Path, help="sleep while this file exists")
+    run.add_argument("--branch-from", type=Path, help="start at another run's checkpoint")
+    for item in fields(loop.Settings):
+        if item.type in (int, float):
+            run.add_argument(f"--{item.name.replace('_', '-')}", type=item.type)
+    release = commands.add_parser("release", help="average, calibrate, validate, write for export")
+    release.add_argument("checkpoints", type=Path, nargs="+", help="checkpoints to average")
+    release.add_argument("--out", type=Path, required=True, help="Hugging Face folder to write")
+    judge = commands.add_parser("evaluate", help="nDCG@10 on the evaluation sets")
+    judge.add_argument("folder", type=Path, nargs="?", help="a release; none: the bi-encoder")
+    judge.add_argument("--runs", type=Path, required=True, help="folder for TREC run files")
+    judge.add_argument("--sets", nargs="+", default=evaluate.SETS)
+    draw = commands.add_parser("plot", help="curves of a run as SVG")
+    draw.add_argument("metrics", type=Path)
+    draw.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the workers take a core each
+    COMMANDS[arguments.command](arguments)
+
+
+def show(row: object) -> None:
+    """Print one line of JSON."""
+    sys.stdout.write(json.dumps(row) + "\n")
+    sys.stdout.flush()
+
+
+def prepare(arguments: argparse.Namespace) -> mine.Mined:
+    """Mine the training data, or read what was mined."""
+    return mine.prepare(arguments.data / "train", arguments.state / "cache", arguments.device)
+
+
+def baselines(arguments: argparse.Namespace) -> None:
+    """Print the validation figures of the orders that the model is compared with."""
+    mined = prepare(arguments)
+    todo = validate.tasks(mined, HELD_OUT)
+    lexical = loop.Settings().lexical
+    scorers = {
+        "BM25": mined.coverage,
+        "bi-encoder": mined.cosines,
+        "teacher": lambda q, p: loop.teacher(mined, q, p, lexical),
+    }
+    for name, scorer in scorers.items():
+        show({name: validate.evaluate(todo, scorer)})
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Start a run or go on with it."""
+    mined = prepare(arguments)
+    given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
+    settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
+    start = model.load(model.base_folder(), seed=settings.seed).to(arguments.device)
+    packed = model.Packed(start, torch.bfloat16)
+    sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
+    trainer = loop.Trainer(packed, mined, sampler, settings)
+    folder = arguments.state / "runs" / arguments.name
+    if arguments.branch_from and not (folder / "last.pt").exists():
+        loop.restore(trainer, arguments.branch_from)
+    loop.run(trainer, folder, arguments.pause_file)
+
+
+def release(arguments: argparse.Namespace) -> None:
+    """Write the calibrated mean of checkpoints, with its validation figures beside it."""
+    mined = prepare(arguments)
+    todo = validate.tasks(mined, HELD_OUT)
+    mean = average.averaged(arguments.checkpoints)
+    logits = validate.model_logits(model.Packed(mean, torch.bfloat16), mined, todo)
+    figures = validate.evaluate(todo, lambda query, _: logits[query])
+    flat = np.concatenate([logits[t.query] for t in todo])
+    relevant = np.concatenate([t.relevant for t in todo])
+    scale, offset = calibrate.fit(flat, relevant)
+    calibrate.apply(mean, scale, offset)
+    model.save(mean, arguments.out)
+    rows = calibrate.reliability(scale * flat + offset, relevant)
+    plot.reliability(rows, arguments.out / "reliability.svg")
+    report = {
+        "checkpoints": [str(c) for c in arguments.checkpoints],
+        "validation": figures,
+        "scale": scale,
+        "offset": offset,
+        "reliability": rows,
+    }
+    (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    show(report)
+
+
+def judge(arguments: argparse.Namespace) -> None:
+    """Print the measures on the evaluation sets, one line each."""
+    folder = arguments.folder or model.base_folder()
+    for name, measures in evaluate.evaluate(
+        folder,
+        arguments.data,
+        arguments.runs,
+        bi_encoder=arguments.folder is None,
+        sets=arguments.sets,
+    ):
+        show({"set": name, **measures})
+
+
+COMMANDS = {
+    "prepare": prepare,
+    "baselines": baselines,
+    "run": train,
+    "release": release,
+    "evaluate": judge,
+    "plot": lambda arguments: plot.curves(arguments.metrics, arguments.out),
+}
+
+if __name__ == "__main__":
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    main()

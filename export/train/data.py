@@ -1,0 +1,195 @@
+"""Training queries and passages, read from the project's files, and those derived from them."""
+
+import gzip
+import json
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+SETS = ("selqa", "medquad", "pubmedqa", "clapnq", "squad-sent", "covidqa")
+
+# Sets of single sentences, stored in the order of their articles: neighbours make passages.
+SENTENCE_SETS = ("selqa", "squad-sent")
+WINDOW_WORDS = 55
+
+# Cloze queries per passage of a set: many where questions are few and texts are rich.
+CLOZE_RATES = {
+    "pubmedqa": 4.0,
+    "covidqa": 2.0,
+    "clapnq": 0.6,
+    "medquad": 0.2,
+    "selqa-window": 0.4,
+    "squad-sent-window": 0.2,
+}
+CLOZE_WORDS = (5, 24)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A query with its judged and given passages, as indices into ``Corpus.texts``.
+
+    ``pool`` names the set whose passages are its candidates; ``excluded`` are passages of that
+    pool that must not be shown (the one that a cloze query was cut from).
+    """
+
+    set_name: str
+    pool: str
+    text: str
+    positives: tuple[int, ...]
+    negatives: tuple[int, ...] = ()
+    judged: tuple[int, ...] = ()
+    excluded: tuple[int, ...] = ()
+    held_out: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Corpus:
+    """Passages (``texts``, with the name of the set of each) and queries over them."""
+
+    texts: list[str] = field(default_factory=list)
+    set_names: list[str] = field(default_factory=list)
+    queries: list[Query] = field(default_factory=list)
+
+    def add(self, text: str, set_name: str) -> int:
+        """Append a passage and return its index."""
+        self.texts.append(text)
+        self.set_names.append(set_name)
+        return len(self.texts) - 1
+
+
+def read_jsonl(path: Path) -> Iterator[dict[str, object]]:
+    """Yield the rows of a gzip-compressed JSON lines file."""
+    with gzip.open(path, "rt", encoding="utf-8") as lines:
+        for line in lines:
+            yield json.loads(line)
+
+
+def load(folder: Path, *, held_out: int = 150, seed: int = 0) -> Corpus:
+    """Return the corpus of ``folder`` with ``held_out`` queries of each set set aside.
+
+    Of a set with few queries at most a quarter is; sets that ``folder`` does not hold are left out.
+    """
+    corpus = Corpus()
+    row_of: dict[str, int] = {}
+    for row in read_jsonl(folder / "passages.jsonl.gz"):
+        row_of[str(row["doc_id"])] = corpus.add(str(row["text"]), str(row["source"]))
+    for number, name in enumerate(SETS):
+        path = folder / f"{name}.jsonl.gz"
+        rows = list(read_jsonl(path)) if path.exists() else []
+        chosen = _held_out(rows, held_out, np.random.default_rng([seed, number]))
+        corpus.queries.extend(
+            _query(row, name, row_of, held_out=i in chosen) for i, row in enumerate(rows)
+        )
+    return corpus
+
+
+def _query(row: dict, name: str, row_of: dict[str, int], *, held_out: bool) -> Query:
+    negatives = row["negatives"]
+    return Query(
+        set_name=name,
+        pool=name,
+        text=row["query"],
+        positives=tuple(row_of[p["doc_id"]] for p in row["positives"]),
+        negatives=tuple(row_of[n["doc_id"]] for n in negatives if n["source"] != "judged"),
+        judged=tuple(row_of[n["doc_id"]] for n in negatives if n["source"] == "judged"),
+        held_out=held_out,
+    )
+
+
+def _held_out(rows: Sequence[dict], count: int, rng: np.random.Generator) -> set[int]:
+    """Choose rows, and with each those that share a positive with it: no leak by passage."""
+    chosen: set[int] = set()
+    by_passage: dict[str, list[int]] = {}
+    for i, row in enumerate(rows):
+        for positive in row["positives"]:
+            by_passage.setdefault(positive["doc_id"], []).append(i)
+    for i in rng.permutation(len(rows)):
+        if len(chosen) >= min(count, len(rows) // 4):
+            break
+        chosen.add(int(i))
+        chosen.update(j for p in rows[i]["positives"] for j in by_passage[p["doc_id"]])
+    return chosen
+
+
+def add_windows(corpus: Corpus) -> None:
+    """Join neighbouring sentences to passages, and repeat the sentence sets' queries on those."""
+    for name in SENTENCE_SETS:
+        window_name = f"{name}-window"
+        window_of: dict[int, int] = {}
+        for run in _runs(corpus, name):
+            index = corpus.add(" ".join(corpus.texts[i] for i in run), window_name)
+            window_of.update(dict.fromkeys(run, index))
+        for query in [q for q in corpus.queries if q.set_name == name and not q.held_out]:
+            positives = _mapped(query.positives, window_of)
+            negatives = _mapped(query.judged + query.negatives, window_of)
+            corpus.queries.append(
+                Query(
+                    set_name=window_name,
+                    pool=window_name,
+                    text=query.text,
+                    positives=positives,
+                    negatives=tuple(n for n in negatives if n not in positives),
+                )
+            )
+
+
+def _mapped(indices: Sequence[int], window_of: dict[int, int]) -> tuple[int, ...]:
+    return tuple(dict.fromkeys(window_of[i] for i in indices))
+
+
+def _runs(corpus: Corpus, name: str) -> Iterator[list[int]]:
+    """Yield runs of neighbouring sentences, each ended once it holds ``WINDOW_WORDS`` words."""
+    run: list[int] = []
+    words = 0
+    for i, (text, set_name) in enumerate(zip(corpus.texts, corpus.set_names, strict=True)):
+        if set_name != name:
+            continue
+        run.append(i)
+        words += len(text.split())
+        if words >= WINDOW_WORDS:
+            yield run
+            run, words = [], 0
+    if run:
+        yield run
+
+
+def add_cloze(corpus: Corpus, *, seed: int = 0) -> None:
+    """Make queries of sentences cut out of passages; what is left is the query's positive.
+
+    The sentence itself is removed, so that the match is one of meaning and not of wording
+    (inverse cloze task, Lee et al. 2019, arXiv:1906.00300).
+    """
+    rng = np.random.default_rng([seed, 101])
+    shown = {p for q in corpus.queries if q.held_out for p in q.positives}
+    for i in range(len(corpus.texts)):
+        rate = CLOZE_RATES.get(corpus.set_names[i], 0.0)
+        times = int(rate) + int(rng.random() < rate % 1)
+        if i not in shown:
+            _cut_sentences(corpus, i, times, rng)
+
+
+def _cut_sentences(corpus: Corpus, i: int, times: int, rng: np.random.Generator) -> None:
+    sentences = split_sentences(corpus.texts[i])
+    low, high = CLOZE_WORDS
+    usable = [s for s in range(len(sentences)) if low <= len(sentences[s].split()) <= high]
+    if len(sentences) < 3:
+        return
+    for s in rng.permutation(usable)[:times]:
+        rest = " ".join(sentences[:s] + sentences[s + 1 :])
+        corpus.queries.append(
+            Query(
+                set_name="cloze",
+                pool=corpus.set_names[i],
+                text=sentences[s].rstrip(" ."),
+                positives=(corpus.add(rest, "cloze"),),
+                excluded=(i,),
+            )
+        )
+
+
+def split_sentences(text: str) -> list[str]:
+    """Return the sentences of ``text``: cut after . ! ? before white space and a letter."""
+    return re.split(r"(?<=[.!?])\s+(?=[\"'(]?\w)", text)

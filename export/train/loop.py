@@ -1,0 +1,279 @@
+"""The training loop: exact resume, pause on request, checkpoints and a log of figures."""
+
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from . import tokens
+from .loss import COSINE_SCALE, LossWeights, list_loss
+from .mine import Mined
+from .model import LayerWeights, Packed, pad
+from .sample import CandidateList, Sampler
+from .validate import evaluate, model_logits, tasks
+from .workers import workers
+
+CHUNK_TOKENS = 8192
+MAX_WASTE = 0.15  # of a list's few pairs: less would make its products too small
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What a run is made of; written beside its checkpoints.
+
+    The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
+    nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
+    phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
+    beside the bi-encoder's scaled cosine in the teacher. A step's lists are shared out to the
+    workers in parts: one list each suits a core, a GPU wants many.
+    """
+
+    seed: int = 1
+    lists: int = 8
+    part: int = 1
+    steps: int = 1_000_000
+    rate: float = 1.5e-4
+    head_rate: float = 5e-4
+    weight_decay: float = 0.01
+    warmup: int = 200
+    decay_from: int = 0
+    supervise: tuple[int, int] = (300, 1200)
+    supervision: float = 1.0
+    lexical: float = 8.0
+    max_lengths: tuple[int, ...] = (64, 80, 96, 128)
+    average: float = 0.998
+    save_seconds: float = 300.0
+    validate_steps: int = 200
+    validate_per_set: int = 40
+
+    def rate_at(self, step: int) -> float:
+        """Return the factor of the learning rate at ``step``."""
+        factor = min(1.0, (step + 1) / self.warmup)
+        if self.decay_from and step >= self.decay_from:
+            left = (self.steps - step) / (self.steps - self.decay_from)
+            factor *= max(left, 0.02)
+        return factor
+
+    def supervision_at(self, step: int) -> float:
+        """Return the weight of supervision at ``step``."""
+        start, end = self.supervise
+        return self.supervision * min(max((step - start) / max(end - start, 1), 0.0), 1.0)
+
+
+class Trainer:
+    """A model with its optimizer and running average, at some step."""
+
+    def __init__(self, packed: Packed, mined: Mined, sampler: Sampler, settings: Settings) -> None:
+        self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
+        self.step, self.pairs, self.best = 0, 0, 0.0
+        self.device = packed.model.device
+        named = [(n, p) for n, p in packed.model.named_parameters() if p.requires_grad]
+        self.parameters = [p for _, p in named]
+        groups = {
+            (head, decayed): [
+                p
+                for n, p in named
+                if n.startswith(("classifier", "bert.pooler")) == head and (p.ndim > 1) == decayed
+            ]
+            for head in (False, True)
+            for decayed in (False, True)
+        }
+        self.optimizer = torch.optim.AdamW(
+            [
+                {
+                    "params": parameters,
+                    "base": settings.head_rate if head else settings.rate,
+                    "weight_decay": settings.weight_decay if decayed else 0.0,
+                }
+                for (head, decayed), parameters in groups.items()
+            ],
+            betas=(0.9, 0.98),
+            fused=True,
+        )
+        encoder = {id(p) for p in packed.model.bert.encoder.parameters()}
+        self.outside = [p for p in self.parameters if id(p) not in encoder]
+        self.average = [p.detach().clone() for p in self.parameters]
+
+    def take_step(self) -> dict[str, float]:
+        """Learn from the next lists and return the means of the terms of the loss."""
+        settings, step = self.settings, self.step
+        rng = np.random.default_rng([settings.seed, 3, step])
+        max_length = int(rng.choice(settings.max_lengths))
+        layers = self.packed.weights()
+        leaves = [[w.detach().requires_grad_() for w in layer] for layer in layers]
+        first = step * settings.lists
+        parts = range(first, first + settings.lists, settings.part)
+        outcomes = list(workers().map(lambda n: self._learn(n, max_length, leaves), parts))
+        self._set_gradients(layers, [gradients for _, gradients in outcomes])
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["base"] * settings.rate_at(step)
+        self.optimizer.step()
+        kept = min(settings.average, (step + 1) / (step + 10))
+        torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - kept)
+        self.step += 1
+        terms = [terms for terms, _ in outcomes]
+        means = {name: float(np.mean([t[name] for t in terms])) for name in terms[0]}
+        self.pairs += int(sum(t["pairs"] for t in terms))
+        return {**means, "norm": float(norm)}
+
+    def _learn(
+        self, first: int, max_length: int, layers: list[LayerWeights]
+    ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
+        """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
+        lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
+        logits = self._logits(lists, max_length, layers)
+        known = [teacher(self.mined, i.query, i.candidates, self.settings.lexical) for i in lists]
+        terms = list_loss(
+            logits,
+            torch.from_numpy(np.stack(known)).to(logits.device),
+            torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
+            torch.tensor([i.supervised for i in lists], device=logits.device),
+            LossWeights(supervision=self.settings.supervision_at(self.step)),
+        )
+        sources = [*(w for layer in layers for w in layer), *self.outside]
+        gradients = torch.autograd.grad(terms["loss"], sources)
+        figures = {name: float(value.detach()) for name, value in terms.items()}
+        top = float((logits.argmax(-1) == 0).float().mean())
+        return {**figures, "first": top, "pairs": logits.numel()}, gradients
+
+    def _set_gradients(
+        self, layers: list[LayerWeights], outcomes: list[tuple[Tensor, ...]]
+    ) -> None:
+        """Set the parameters' gradients to the mean of the lists', summed in float32."""
+        sums = [
+            torch.stack(parts).sum(0, dtype=torch.float32) for parts in zip(*outcomes, strict=True)
+        ]
+        torch._foreach_div_(sums, len(outcomes))
+        self.optimizer.zero_grad(set_to_none=True)
+        flat = [w for layer in layers for w in layer]
+        torch.autograd.backward(flat, [g.to(w.dtype) for g, w in zip(sums, flat, strict=False)])
+        for parameter, gradient in zip(self.outside, sums[len(flat) :], strict=True):
+            parameter.grad = gradient
+
+    def _logits(
+        self, lists: list[CandidateList], max_length: int, layers: list[LayerWeights]
+    ) -> Tensor:
+        ids, texts = self.mined.query_ids, self.mined.passage_ids
+        pairs = [
+            tokens.pair(ids[item.query], texts[int(c)], max_length)
+            for item in lists
+            for c in item.candidates
+        ]
+        groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
+        batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
+        order = torch.tensor([i for group in groups for i in group])
+        logits = self.packed(batches, layers)
+        return logits[order.argsort().to(logits.device)].view(len(lists), -1)
+
+    def swap_average(self) -> None:
+        """Exchange the weights with their running average; a second call undoes it."""
+        for parameter, mean in zip(self.parameters, self.average, strict=True):
+            kept = parameter.detach().clone()
+            parameter.data.copy_(mean)
+            mean.copy_(kept)
+
+    def state(self) -> dict[str, object]:
+        """Return all that a later session needs to go on exactly."""
+        return {
+            "step": self.step,
+            "pairs": self.pairs,
+            "best": self.best,
+            "model": [p.detach() for p in self.parameters],
+            "average": self.average,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict) -> None:
+        """Take up a state; the settings stay those of this trainer."""
+        bases = [group["base"] for group in self.optimizer.param_groups]
+        self.optimizer.load_state_dict(state["optimizer"])
+        for group, base in zip(self.optimizer.param_groups, bases, strict=True):
+            group["base"] = base
+        for own, saved in (
+            *zip(self.parameters, state["model"], strict=True),
+            *zip(self.average, state["average"], strict=True),
+        ):
+            own.data.copy_(saved)
+        self.step, self.pairs, self.best = state["step"], state["pairs"], state["best"]
+
+
+def teacher(mined: Mined, query: int, passages: np.ndarray, lexical: float) -> np.ndarray:
+    """Return the teacher's logits: the bi-encoder's cosine as it was trained, and BM25's share.
+
+    On the held-out queries the sum is above either part on every set but one.
+    """
+    cosines = COSINE_SCALE * mined.cosines(query, passages)
+    return cosines + lexical * mined.coverage(query, passages)
+
+
+def write_checkpoint(trainer: Trainer, path: Path) -> None:
+    """Write the state so that a kill at any time leaves a whole file at ``path``."""
+    fresh = path.with_suffix(".tmp")
+    torch.save(trainer.state(), fresh)
+    if path.exists():
+        path.replace(path.with_name(f"{path.stem}-previous.pt"))
+    fresh.replace(path)
+
+
+def restore(trainer: Trainer, path: Path) -> None:
+    """Take up the checkpoint at ``path``, whatever device wrote it."""
+    trainer.restore(torch.load(path, weights_only=True, map_location=trainer.device))
+
+
+def wait_while(pause_file: Path | None) -> None:
+    """Sleep for as long as ``pause_file`` exists."""
+    while pause_file is not None and pause_file.exists():
+        time.sleep(1.0)
+
+
+def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
+    """Train up to ``settings.steps``, from the last checkpoint in ``folder`` if there is one."""
+    settings = trainer.settings
+    folder.mkdir(parents=True, exist_ok=True)
+    last = folder / "last.pt"
+    if last.exists():
+        restore(trainer, last)
+    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    todo = tasks(trainer.mined, settings.validate_per_set)
+    saved = time.monotonic()
+    seen: list[dict[str, float]] = []
+    since, pairs = time.monotonic(), trainer.pairs
+    with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
+
+        def write(row: dict[str, float]) -> None:
+            log.write(json.dumps({"step": trainer.step, "time": round(time.time()), **row}) + "\n")
+            log.flush()
+
+        while trainer.step < settings.steps:
+            wait_while(pause_file)
+            seen.append(trainer.take_step())
+            now = time.monotonic()
+            done = trainer.step == settings.steps
+            if len(seen) == 20:
+                means = {k: round(float(np.mean([s[k] for s in seen])), 5) for k in seen[0]}
+                speed = (trainer.pairs - pairs) / (now - since)
+                write({**means, "pairs": trainer.pairs, "pairs_per_second": round(speed, 1)})
+                seen, since, pairs = [], now, trainer.pairs
+            if trainer.step % settings.validate_steps == 0 or done:
+                figures = validate(trainer, todo)
+                write({"validation": figures, "pairs": trainer.pairs})
+                since = time.monotonic()
+                if figures["macro"] > trainer.best:
+                    trainer.best = figures["macro"]
+                    write_checkpoint(trainer, folder / "best.pt")
+            if now - saved > settings.save_seconds or done:
+                write_checkpoint(trainer, last)
+                saved = time.monotonic()
+
+
+def validate(trainer: Trainer, todo: list) -> dict[str, float]:
+    """Return nDCG@10 of the averaged weights on the held-out queries ``todo``."""
+    trainer.swap_average()
+    logits = model_logits(trainer.packed, trainer.mined, todo)
+    trainer.swap_average()
+    return evaluate(todo, lambda query, _: logits[query])

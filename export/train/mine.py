@@ -1,0 +1,138 @@
+"""Preparation: token ids, bi-encoder vectors, BM25 and neighbours of every query, kept on disk."""
+
+import json
+import pickle
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from . import data, tokens
+from .bm25 import Bm25
+from .model import Packed, base_folder, load, pad
+from .workers import workers
+
+QUERY_TOKENS, PASSAGE_TOKENS = 48, 192
+NEIGHBOURS = 100
+
+
+@dataclass(slots=True, kw_only=True)
+class Mined:
+    """All that sampling needs; row i of the query arrays belongs to ``corpus.queries[i]``.
+
+    ``neighbours`` [queries, NEIGHBOURS]: the bi-encoder's nearest passages of the query's pool,
+    best first, -1 where the pool has fewer.
+    """
+
+    corpus: data.Corpus
+    query_ids: tokens.TokenIds
+    passage_ids: tokens.TokenIds
+    query_vectors: np.ndarray
+    passage_vectors: np.ndarray
+    neighbours: np.ndarray
+    bm25: Bm25
+
+    def cosines(self, query: int, passages: np.ndarray) -> np.ndarray:
+        """Return the bi-encoder's similarities, float32."""
+        vectors = self.passage_vectors[passages].astype(np.float32)
+        return vectors @ self.query_vectors[query].astype(np.float32)
+
+    def coverage(self, query: int, passages: np.ndarray) -> np.ndarray:
+        """Return BM25 as a share of the highest score that the query can get, 0 to 1."""
+        return self.bm25.coverage(self.corpus.queries[query].text, passages)
+
+
+def prepare(folder: Path, cache: Path, device: str = "cpu") -> Mined:
+    """Return what was mined from the training data in ``folder``, kept in ``cache``."""
+    cache.mkdir(parents=True, exist_ok=True)
+    done = cache / "done.json"
+    if not done.exists():
+        corpus = data.load(folder)
+        data.add_windows(corpus)
+        data.add_cloze(corpus)
+        _encode(corpus, cache, device)
+        done.write_text(json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)}))
+    return read(cache)
+
+
+def read(cache: Path) -> Mined:
+    """Return what ``prepare`` kept in ``cache``."""
+    with (cache / "corpus.pickle").open("rb") as file:
+        corpus, bm25 = pickle.load(file)  # noqa: S301 - written by this program
+    return Mined(
+        corpus=corpus,
+        bm25=bm25,
+        query_ids=tokens.TokenIds.read(cache / "query-ids.npz"),
+        passage_ids=tokens.TokenIds.read(cache / "passage-ids.npz"),
+        query_vectors=np.load(cache / "query-vectors.npy"),
+        passage_vectors=np.load(cache / "passage-vectors.npy"),
+        neighbours=np.load(cache / "neighbours.npy"),
+    )
+
+
+def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
+    queries = [q.text for q in corpus.queries]
+    with (cache / "corpus.pickle").open("wb") as file:
+        pickle.dump((corpus, Bm25(corpus.texts)), file)
+    encoder = Packed(load(base_folder()).to(device), torch.bfloat16)
+    vectors = {}
+    for name, texts, limit in (
+        ("query", queries, QUERY_TOKENS),
+        ("passage", corpus.texts, PASSAGE_TOKENS),
+    ):
+        ids = tokens.encode(texts, base_folder() / "tokenizer.json", limit)
+        ids.save(cache / f"{name}-ids.npz")
+        vectors[name] = embed(encoder, ids)
+        np.save(cache / f"{name}-vectors.npy", vectors[name])
+    np.save(cache / "neighbours.npy", nearest(corpus, vectors["query"], vectors["passage"]))
+
+
+def embed(encoder: Packed, ids: tokens.TokenIds) -> np.ndarray:
+    """Return unit vectors of all texts, float16 [texts, hidden]."""
+    count = len(ids.starts) - 1
+    out = np.empty((count, encoder.model.config.hidden_size), np.float16)
+    lengths = [int(n) + 2 for n in np.diff(ids.starts)]
+    groups = list(tokens.chunks(lengths, 4096))
+
+    @torch.inference_mode()  # inside, for the mode is a thread's own
+    def encode(group: list[int]) -> np.ndarray:
+        rows = [
+            np.concatenate([[tokens.CLS], ids[i], [tokens.SEP]]).astype(np.int64) for i in group
+        ]
+        batch, _, kept = pad(rows, [0] * len(rows))
+        return encoder.embed(batch, kept).cpu().numpy()
+
+    for group, vectors in zip(groups, workers().map(encode, groups), strict=True):
+        out[group] = vectors
+    return out
+
+
+def nearest(corpus: data.Corpus, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:
+    """Return the nearest passages of each query's pool, int32 [queries, NEIGHBOURS]."""
+    out = np.full((len(queries), NEIGHBOURS), -1, np.int32)
+    pool_of = np.array([q.pool for q in corpus.queries])
+    set_of = np.array(corpus.set_names)
+    for pool in np.unique(pool_of):
+        rows = np.flatnonzero(set_of == pool)
+        pool_vectors = torch.from_numpy(passages[rows].astype(np.float32))
+        asked = np.flatnonzero(pool_of == pool)
+        for part in np.array_split(asked, max(len(asked) // 1024, 1)):
+            cosines = torch.from_numpy(queries[part].astype(np.float32)) @ pool_vectors.T
+            best = cosines.topk(min(NEIGHBOURS, len(rows))).indices.numpy()
+            out[part, : best.shape[1]] = rows[best]
+    return out
+
+
+def bm25_top(mined: Mined, query: int, rows: np.ndarray, count: int) -> np.ndarray:
+    """Return the ``count`` passages of ``rows`` with the highest BM25 above 0, best first."""
+    scores = mined.coverage(query, rows)
+    best = np.argsort(-scores, kind="stable")[:count]
+    return rows[best[scores[best] > 0]]
+
+
+def pool_rows(corpus: data.Corpus, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the passage indices of each named set."""
+    set_of = np.array(corpus.set_names)
+    return {name: np.flatnonzero(set_of == name) for name in names}

@@ -1,0 +1,70 @@
+"""Token ids of many texts in two flat arrays."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tokenizers import Tokenizer
+
+CLS, SEP = 101, 102
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenIds:
+    """Ids of text i, without special tokens: ``flat[starts[i]:starts[i + 1]]``, uint16."""
+
+    flat: np.ndarray
+    starts: np.ndarray
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """Return the ids of one text."""
+        return self.flat[self.starts[i] : self.starts[i + 1]]
+
+    def save(self, path: Path) -> None:
+        """Write both arrays to one npz file."""
+        np.savez(path, flat=self.flat, starts=self.starts)
+
+    @classmethod
+    def read(cls, path: Path) -> "TokenIds":
+        """Return what ``save`` wrote."""
+        with np.load(path) as file:
+            return cls(flat=file["flat"], starts=file["starts"])
+
+
+def encode(texts: Sequence[str], tokenizer_json: Path, max_length: int) -> TokenIds:
+    """Return the first ``max_length`` ids of every text."""
+    tokenizer = Tokenizer.from_file(str(tokenizer_json))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_length)
+    ids = [
+        np.array(e.ids, np.uint16)
+        for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    ]
+    return TokenIds(flat=np.concatenate(ids), starts=np.cumsum([0, *map(len, ids)], dtype=np.int64))
+
+
+def pair(query: np.ndarray, document: np.ndarray, max_length: int) -> tuple[np.ndarray, int]:
+    """Return ``[CLS] query [SEP] document [SEP]`` and the index where the document begins.
+
+    Only the document is cut to keep within ``max_length``; the query by its own token limit.
+    """
+    room = max(max_length - len(query) - 3, 1)
+    ids = np.concatenate([[CLS], query, [SEP], document[:room], [SEP]]).astype(np.int64)
+    return ids, len(query) + 2
+
+
+def chunks(lengths: Sequence[int], max_tokens: int, max_waste: float = 0.08) -> Iterable[list[int]]:
+    """Yield indices grouped by length, so that padding stays within ``max_waste`` of a group."""
+    order = sorted(range(len(lengths)), key=lengths.__getitem__)
+    group: list[int] = []
+    used = 0
+    for i in order:
+        padded = lengths[i] * (len(group) + 1)
+        if group and (padded > max_tokens or padded - used - lengths[i] > max_waste * padded):
+            yield group
+            group, used = [], 0
+        group.append(i)
+        used += lengths[i]
+    if group:
+        yield group

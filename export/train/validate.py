@@ -1,0 +1,97 @@
+"""nDCG@10 on the held-out queries: of the model, and of the two orders it has to beat."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from . import tokens
+from .data import SETS
+from .mine import Mined, bm25_top, pool_rows
+from .model import Packed, pad
+from .workers import workers
+
+DEPTH = 15
+MAX_LENGTH = 192
+Scorer = Callable[[int, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Task:
+    """A held-out query and the passages to be ranked for it."""
+
+    query: int
+    set_name: str
+    candidates: np.ndarray
+    relevant: np.ndarray
+
+
+def tasks(mined: Mined, per_set: int) -> list[Task]:
+    """Return held-out queries with the union of both first stages' top 15 and the positives."""
+    rows = pool_rows(mined.corpus, SETS)
+    out: list[Task] = []
+    for name in SETS:
+        chosen = [
+            i for i, q in enumerate(mined.corpus.queries) if q.set_name == name and q.held_out
+        ]
+        for query in chosen[:per_set]:
+            positives = np.array(mined.corpus.queries[query].positives)
+            lexical = bm25_top(mined, query, rows[name], DEPTH)
+            semantic = mined.neighbours[query][:DEPTH]
+            candidates = np.unique(np.concatenate([lexical, semantic[semantic >= 0], positives]))
+            out.append(
+                Task(
+                    query=query,
+                    set_name=name,
+                    candidates=candidates,
+                    relevant=np.isin(candidates, positives),
+                )
+            )
+    return out
+
+
+def ndcg(scores: np.ndarray, relevant: np.ndarray, depth: int = 10) -> float:
+    """Return binary nDCG@10; of equal scores, the irrelevant first: no credit for ties."""
+    gains = relevant[np.lexsort((relevant, -scores))][:depth]
+    discounts = 1 / np.log2(np.arange(2, depth + 2))
+    ideal = discounts[: min(int(relevant.sum()), depth)].sum()
+    return float((gains * discounts[: len(gains)]).sum() / ideal)
+
+
+def evaluate(todo: list[Task], score: Scorer) -> dict[str, float]:
+    """Return the mean nDCG@10 of each set, and their mean as ``macro``."""
+    by_set: dict[str, list[float]] = {}
+    for task in todo:
+        value = ndcg(score(task.query, task.candidates), task.relevant)
+        by_set.setdefault(task.set_name, []).append(value)
+    means = {name: float(np.mean(values)) for name, values in by_set.items()}
+    return {**means, "macro": float(np.mean(list(means.values())))}
+
+
+def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> dict[int, np.ndarray]:
+    """Return the model's logits by query, in the order of each task's candidates."""
+    pairs = [
+        tokens.pair(mined.query_ids[t.query], mined.passage_ids[int(c)], MAX_LENGTH)
+        for t in todo
+        for c in t.candidates
+    ]
+    logits = score_pairs(packed, pairs)
+    ends = np.cumsum([len(t.candidates) for t in todo])
+    parts = np.split(logits, ends[:-1])
+    return {t.query: part for t, part in zip(todo, parts, strict=True)}
+
+
+def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:
+    """Return logits of (ids, document start) pairs, in their order."""
+    groups = list(tokens.chunks([len(ids) for ids, _ in pairs], 4096))
+    logits = np.empty(len(pairs), np.float32)
+
+    @torch.inference_mode()  # inside, for the mode is a thread's own
+    def score(group: list[int]) -> np.ndarray:
+        batch = pad([pairs[i][0] for i in group], [pairs[i][1] for i in group])
+        return packed([batch]).cpu().numpy()
+
+    for group, scores in zip(groups, workers().map(score, groups), strict=True):
+        logits[group] = scores
+    return logits

@@ -1,0 +1,40 @@
+"""Memory that the C library keeps after long pairs, given back to the system."""
+
+import ctypes
+import sys
+import threading
+import time
+from collections.abc import Callable
+
+# Attention over so many tokens takes megabytes at a time, which glibc's heaps keep.
+LONG_PAIR = 256
+# Giving back costs some 10 ms, and taking again as much.
+_SECONDS_BETWEEN = 1.0
+
+
+class HeapTrimmer:
+    """Gives freed memory back after calls that needed much of it, at most once a second."""
+
+    def __init__(self) -> None:
+        self._trim = _malloc_trim()
+        self._due = False
+        self._last = float("-inf")
+        self._lock = threading.Lock()
+
+    def after_call(self, longest: int) -> None:
+        """Note a finished call and its longest pair in tokens, and trim if that is due."""
+        if self._trim is None:
+            return
+        with self._lock:
+            self._due = self._due or longest >= LONG_PAIR
+            if not self._due or time.monotonic() < self._last + _SECONDS_BETWEEN:
+                return
+            self._due, self._last = False, time.monotonic()
+        self._trim(0)
+
+
+def _malloc_trim() -> Callable[[int], int] | None:
+    """Return glibc's malloc_trim, which frees no live memory, or None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    return getattr(ctypes.CDLL(None), "malloc_trim", None)

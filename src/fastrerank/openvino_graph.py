@@ -1,0 +1,59 @@
+"""A bundle's ONNX graph in openvino, with int8 weights expanded.
+
+The operators of the export are read as what they stand for: DynamicQuantizeLinear(x) as x with
+scale 1 and zero point 0, MatMulInteger as a product of floats. What follows them in the graph, the
+product with the weight's scales, then gives fp32 arithmetic on the stored weights. Their int8
+values are exact in bf16 too (8 significant bits), so that bf16 rounds activations only.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from openvino import Core, Model, Output
+    from openvino.frontend import NodeContext
+
+
+def read_graph(core: "Core", path: Path) -> "Model":
+    """Return the graph of an .onnx file in floating point.
+
+    :raises RuntimeError: if it holds an operator, or a use of one, that is not understood.
+    """
+    from openvino.frontend.onnx import ConversionExtension
+
+    core.add_extension(ConversionExtension("DynamicQuantizeLinear", "", _unquantized))
+    core.add_extension(ConversionExtension("MatMulInteger", "", _float_product))
+    return core.read_model(path)
+
+
+def _unquantized(node: "NodeContext") -> "list[Output]":
+    from openvino import opset13 as ops
+
+    scale, zero_point = np.float32(1), np.float32(0)
+    return [
+        node.get_input(0),
+        ops.constant(scale).output(0),
+        ops.constant(zero_point).output(0),
+    ]
+
+
+def _float_product(node: "NodeContext") -> "list[Output]":
+    from openvino import opset13 as ops
+
+    activation = node.get_input(0)
+    if activation.get_element_type().get_type_name() != "f32":
+        raise RuntimeError("MatMulInteger of anything but DynamicQuantizeLinear is not understood")
+    weight = _constant(node, 1)
+    if node.get_input_size() > 3:
+        weight = weight - _constant(node, 3)
+    return [ops.matmul(activation, ops.constant(weight), False, False).output(0)]
+
+
+def _constant(node: "NodeContext", index: int) -> NDArray[np.float32]:
+    source = node.get_input(index).get_node()
+    if source.get_type_name() != "Constant":
+        raise RuntimeError("MatMulInteger with weights that are computed is not understood")
+    return np.asarray(source.data, dtype=np.float32)

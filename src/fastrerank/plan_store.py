@@ -1,0 +1,89 @@
+"""Plans that `fastrerank tune` measured, kept in the user's cache directory."""
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from .cores import usable_cores
+from .manifest import Manifest
+from .plan import Plan
+from .processor import this_processor
+
+
+def stored_plans(manifest: Manifest) -> list[Plan]:
+    """Return the plans measured for this bundle on this machine, best first; none if unreadable.
+
+    A broken file is as good as none: plans change the speed, never whether a model loads.
+    """
+    path = plan_path(manifest)
+    try:
+        return [_plan(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["plans"]]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
+def store_plans(manifest: Manifest, plans: Sequence[Plan]) -> Path:
+    """Write the plans, best first, and return the file."""
+    path = plan_path(manifest)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    content = {"of": _facts(manifest), "plans": [asdict(plan) for plan in plans]}
+    unfinished = path.with_suffix(f".{os.getpid()}")
+    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+    return path
+
+
+def plan_path(manifest: Manifest) -> Path:
+    """Return the file of a bundle on this machine with these versions."""
+    text = json.dumps(_facts(manifest), sort_keys=True)
+    return cache_directory() / "plans" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+
+
+def cache_directory() -> Path:
+    """Return the user's directory for what fastrerank can make again."""
+    if os.environ.get("XDG_CACHE_HOME"):
+        base = Path(os.environ["XDG_CACHE_HOME"])
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library/Caches"
+    else:
+        base = Path.home() / ".cache"
+    return base / "fastrerank"
+
+
+def _facts(manifest: Manifest) -> dict[str, object]:
+    """Return all that a measured plan depends on."""
+    return {
+        "bundle": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
+        "processor": this_processor().name,
+        "cores": usable_cores(),
+        "versions": {name: _version(name) for name in ("fastrerank", "onnxruntime", "openvino")},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _plan(entry: dict[str, object]) -> Plan:
+    """Return the plan of a stored entry.
+
+    :raises TypeError: if a field is missing, unknown, or of another type.
+    :raises ValueError: if a number is below 1.
+    """
+    plan = Plan(**entry)  # type: ignore[arg-type]
+    for name in ("threads", "token_budget", "length_multiple"):
+        if type(entry[name]) is not int:
+            raise TypeError(name)
+        if entry[name] < 1:  # type: ignore[operator]
+            raise ValueError(name)
+    return plan

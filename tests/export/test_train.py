@@ -1,0 +1,126 @@
+"""Training on the smoke data: a few steps, and a resume that changes nothing."""
+
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs pip install 'fastrerank[train]'")
+transformers = pytest.importorskip("transformers", reason="needs pip install 'fastrerank[train]'")
+pytest.importorskip("Stemmer", reason="needs pip install 'fastrerank[train]'")
+
+from fastrerank.export.train import (  # noqa: E402 - after the skips
+    average,
+    calibrate,
+    evaluate,
+    loop,
+    mine,
+    model,
+    sample,
+)
+from fastrerank.export.train.data import read_jsonl  # noqa: E402
+
+
+def write_jsonl(path: Path, rows: list[dict]) -> None:
+    with gzip.open(path, "wt", encoding="utf-8") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+@pytest.fixture(scope="module")
+def smoke_folder(tmp_path_factory, data):
+    """The smoke data as a training set: relevant candidates against all others."""
+    folder = tmp_path_factory.mktemp("smoke")
+    rows, texts = [], {}
+    for row in read_jsonl(data / "eval/smoke.jsonl.gz"):
+        texts.update({c["doc_id"]: c["text"] for c in row["candidates"]})
+        relevant = {d for d, label in row["qrels"].items() if label > 0}
+        shown = [c["doc_id"] for c in row["candidates"]]
+        negatives = [d for d in shown if d not in relevant]
+        rows.append(
+            {
+                "query_id": row["query_id"],
+                "query": row["query"],
+                "positives": [{"doc_id": d} for d in shown if d in relevant],
+                "negatives": [
+                    {"doc_id": d, "source": "judged" if d in row["qrels"] else "bm25"}
+                    for d in negatives
+                ],
+            }
+        )
+    write_jsonl(folder / "selqa.jsonl.gz", [r for r in rows if r["positives"]])
+    write_jsonl(
+        folder / "passages.jsonl.gz",
+        [{"doc_id": d, "text": t, "source": "selqa"} for d, t in texts.items()],
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def mined(smoke_folder, tmp_path_factory):
+    pytest.importorskip(model.BASE_PACKAGE, reason="needs pip install 'fastrerank[train]'")
+    return mine.prepare(smoke_folder, tmp_path_factory.mktemp("cache"))
+
+
+def trainer_of(mined, **settings):
+    settings = loop.Settings(**{"lists": 2, "warmup": 2, "supervise": (0, 2), **settings})
+    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), torch.bfloat16)
+    return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
+
+
+@pytest.mark.slow
+def test_resumed_run_takes_the_same_steps(mined, tmp_path):
+    whole = trainer_of(mined)
+    losses = [whole.take_step()["loss"] for _ in range(6)]
+
+    loop.run(trainer_of(mined, steps=3), tmp_path / "run")
+    resumed = trainer_of(mined)
+    resumed.restore(torch.load(tmp_path / "run/last.pt", weights_only=True))
+    assert [resumed.take_step()["loss"] for _ in range(3)] == losses[3:]
+    for ours, theirs in zip(resumed.average, whole.average, strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@pytest.mark.slow
+def test_packed_forward_is_that_of_transformers(mined):
+    classifier = model.load(model.base_folder()).eval()
+    rows = [np.array([101, 2054, 102, *range(2000, 2000 + n), 102]) for n in (5, 9, 12)]
+    ids, type_ids, lengths = model.pad(rows, [3, 3, 3])
+    mask = torch.arange(ids.shape[1]) < lengths[:, None]
+    with torch.inference_mode():
+        expected = classifier(
+            input_ids=ids, token_type_ids=type_ids, attention_mask=mask.long()
+        ).logits.squeeze(-1)
+        logits = model.Packed(classifier, torch.float32)([(ids, type_ids, lengths)])
+    torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
+    trainer = trainer_of(mined)
+    trainer.take_step()
+    trainer.take_step()
+    checkpoint = tmp_path / "last.pt"
+    loop.write_checkpoint(trainer, checkpoint)
+    mean = average.averaged([checkpoint, checkpoint])
+    calibrate.apply(mean, 2.0, -1.0)
+    model.save(mean, tmp_path / "hf")
+
+    figures = dict(
+        evaluate.evaluate(
+            tmp_path / "hf", data, tmp_path / "runs", bi_encoder=False, sets=["smoke"]
+        )
+    )
+    assert 0 < figures["smoke"]["nDCG@10"] <= 1
+
+    trainer.swap_average()
+    pair = transformers.AutoTokenizer.from_pretrained(tmp_path / "hf")(
+        "who wrote it?", "She wrote it in 1818.", return_tensors="pt"
+    )
+    loaded = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path / "hf")
+    assert loaded.config.id2label == {0: "RELEVANCE"}
+    with torch.inference_mode():
+        logit = loaded.float()(**pair).logits
+        plain = trainer.packed.model.eval()(**pair).logits
+    torch.testing.assert_close(logit, 2 * plain - 1, atol=0.01, rtol=0.01)

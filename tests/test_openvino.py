@@ -1,0 +1,255 @@
+"""The openvino runtime on the bundled model, whose int8 weights it expands."""
+
+import importlib.util
+import subprocess
+import sys
+import textwrap
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny import edit_manifest, file_entry, write_tiny_bundle
+
+from fastrerank import BundleError, Reranker
+from fastrerank.processor import this_processor
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec("openvino") is None,
+    reason="needs openvino: pip install 'fastrerank[openvino]'",
+)
+
+QUERY = "animals of Peru"
+TEXTS = [
+    "Guanacos and llamas live in the mountains of Peru.",
+    "The giant panda is endemic to China.",
+    "Bread is baked from flour, water and salt. " * 20,
+    "Peru",
+    "",
+    "Alpacas are kept in herds that graze on the level heights of the Andes of Peru. " * 40,
+]
+# In bf16 a score may move by this much with its neighbours (it was never seen to move at all).
+NEIGHBOUR_TOLERANCE = 1e-3
+
+needs_bf16 = pytest.mark.skipif(
+    not this_processor().has_bf16, reason="this processor has no bf16 arithmetic"
+)
+PRECISIONS = ["fp32", pytest.param("bf16", marks=needs_bf16)]
+
+
+@pytest.fixture(scope="module")
+def exact():
+    with Reranker(runtime="openvino", precision="fp32", threads=2) as loaded:
+        yield loaded
+
+
+@pytest.fixture(scope="module", params=PRECISIONS)
+def loaded(request):
+    with Reranker(runtime="openvino", precision=request.param, threads=2) as reranker:
+        yield reranker
+
+
+def scores(reranker, texts):
+    return reranker.score([(QUERY, text) for text in texts])
+
+
+def test_fp32_is_exact_arithmetic_on_the_stored_weights(exact, reference_logits):
+    logits = exact.score([(QUERY, text) for text in TEXTS], raw=True)
+    np.testing.assert_allclose(logits, reference_logits, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def reference_logits(tmp_path_factory, exact):
+    """The bundled graph in ONNX Runtime, its int8 products replaced by fp32 ones with onnx."""
+    from fastrerank.bundle import open_bundle
+    from fastrerank.collate import collate
+    from fastrerank.ort_session import OrtSession
+    from fastrerank.tokenization import Pair, PairTokenizer
+
+    bundle = open_bundle()
+    path = tmp_path_factory.mktemp("expanded") / "model.onnx"
+    onnx.save(_expanded(onnx.load(bundle.onnx_path("int8", one_pair=False))), path)
+    session = OrtSession(path, bundle.manifest.output)
+    tokenizer = PairTokenizer(
+        bundle.verified(bundle.manifest.tokenizer),
+        bundle.manifest.template,
+        bundle.manifest.max_length,
+    )
+    query = tokenizer.encode_query(QUERY)
+    encodings = tokenizer.encode_pairs([Pair(query, text) for text in TEXTS])
+    arrays = [
+        collate([e], bundle.manifest.inputs, bundle.manifest.pad_id, e.length) for e in encodings
+    ]
+    return np.array([session.run(a)[0, 0] for a in arrays])
+
+
+def _expanded(model):
+    constants = {c.name: numpy_helper.to_array(c) for c in model.graph.initializer}
+    nodes, source = [], {}
+    for node in model.graph.node:
+        if node.op_type == "DynamicQuantizeLinear":
+            source[node.output[0]] = node.input[0]
+            for name, value in ((node.output[1], np.float32(1)), (node.output[2], np.uint8(0))):
+                model.graph.initializer.append(numpy_helper.from_array(np.array(value), name))
+        elif node.op_type == "MatMulInteger":
+            name = f"{node.input[1]}/float"
+            if name not in constants:
+                constants[name] = constants[node.input[1]].astype(np.float32)
+                model.graph.initializer.append(numpy_helper.from_array(constants[name], name))
+            nodes.append(
+                helper.make_node("MatMul", [source[node.input[0]], name], [node.output[0]])
+            )
+        else:
+            nodes.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    return model
+
+
+@needs_bf16
+def test_bf16_is_close_to_exact_arithmetic(exact, data):
+    import gzip
+    import json
+
+    with gzip.open(data / "eval/smoke.jsonl.gz", "rt", encoding="utf-8") as lines:
+        requests = [json.loads(line) for line in lines]
+    pairs = [(r["query"], c["text"]) for r in requests for c in r["candidates"]]
+    with Reranker(runtime="openvino", precision="bf16", threads=2) as reranker:
+        difference = np.abs(reranker.score(pairs) - exact.score(pairs))
+    assert difference.max() < 0.02
+    assert difference.mean() < 0.002
+
+
+def test_a_score_hardly_moves_with_its_neighbours(loaded):
+    alone = np.concatenate([scores(loaded, [text]) for text in TEXTS])
+    together = scores(loaded, TEXTS * 7)
+    np.testing.assert_allclose(together, np.tile(alone, 7), atol=NEIGHBOUR_TOLERANCE)
+    shuffled = np.random.default_rng(0).permutation(len(together))
+    texts = [(TEXTS * 7)[i] for i in shuffled]
+    np.testing.assert_allclose(scores(loaded, texts), together[shuffled], atol=NEIGHBOUR_TOLERANCE)
+
+
+def test_the_longest_pair_is_not_padded_beyond_the_model(loaded):
+    with Reranker(runtime="openvino", precision=loaded.precision, max_length=509) as reranker:
+        assert reranker.rerank(QUERY, ["llama " * 2000]).truncated == [0]
+    assert loaded.rerank(QUERY, ["llama " * 2000]).usage.prompt_tokens == 512
+
+
+def test_many_threads_share_one_reranker(exact):
+    expected = exact.rerank(QUERY, TEXTS).results
+    with ThreadPoolExecutor(8) as callers:
+        found = list(callers.map(lambda _: exact.rerank(QUERY, TEXTS).results, range(16)))
+    assert found == [expected] * 16
+
+
+def run_program(program: str) -> None:
+    command = [sys.executable, "-W", "error", "-c", textwrap.dedent(program)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_forked_children_can_rerank_and_end():
+    run_program("""
+        import os, sys
+        from fastrerank import Reranker
+        reranker = Reranker(runtime="openvino", precision="fp32", threads=2)
+        documents = [f"{n} llamas live in Peru" for n in range(30)]
+        before = reranker.rerank("animals of Peru", documents).results
+        child = os.fork()
+        if child == 0:
+            same = reranker.rerank("animals of Peru", documents).results == before
+            sys.exit(0 if same else 3)
+        _, status = os.waitpid(child, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, status
+        idle = os.fork()
+        if idle == 0:
+            sys.exit(0)
+        _, status = os.waitpid(idle, 0)
+        assert os.waitstatus_to_exitcode(status) == 0, status
+        assert reranker.rerank("animals of Peru", documents).results == before
+    """)
+
+
+def test_a_pickled_reranker_keeps_its_runtime():
+    run_program("""
+        import pickle
+        from fastrerank import Reranker
+        with Reranker(runtime="openvino", precision="fp32", threads=1) as reranker:
+            with pickle.loads(pickle.dumps(reranker)) as other:
+                assert repr(other) == repr(reranker)
+                assert other.runtime == "openvino"
+    """)
+
+
+def test_idle_threads_use_no_processor_time():
+    run_program("""
+        import time
+        from fastrerank import Reranker
+        reranker = Reranker(runtime="openvino", threads=2)
+        reranker.rerank("a query", [f"text {n}" for n in range(20)])
+        time.sleep(0.1)
+        before = time.process_time()
+        time.sleep(0.5)
+        assert time.process_time() - before < 0.1
+    """)
+
+
+def test_a_plain_model_runs_in_fp32(tiny_bundle):
+    documents = [f"w{n} w{n + 1}" for n in range(4, 90)]
+    with (
+        Reranker(tiny_bundle, runtime="openvino", precision="fp32") as other,
+        Reranker(tiny_bundle, runtime="onnxruntime", precision="fp32") as reranker,
+    ):
+        pairs = [("w9", document) for document in documents]
+        np.testing.assert_allclose(other.score(pairs), reranker.score(pairs), atol=1e-6)
+
+
+def write_bundle_of(directory, nodes, constants):
+    """A bundle whose graph is `nodes`, from float ids `x` [batch, length] to `logits`."""
+    write_tiny_bundle(directory)
+    inputs = [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "length"])
+        for name in ("input_ids", "attention_mask")
+    ]
+    first = helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT)
+    graph = helper.make_graph(
+        [first, *nodes],
+        "test",
+        inputs,
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    onnx.save(model, directory / "model.onnx")
+    entry = file_entry(directory / "model.onnx", directory)
+    variant = {
+        "graph": {"path": entry.path, "bytes": entry.bytes, "sha256": entry.sha256},
+        "one_pair_graph": None,
+        "data": [],
+        "batch_invariant": False,
+        "pooled_position_only": False,
+        "pooled_position_note": "",
+    }
+    edit_manifest(directory, precisions={"int8": variant})
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ([helper.make_node("Mystery", ["x"], ["logits"])], "Mystery"),
+        (
+            [
+                helper.make_node("Cast", ["x"], ["bytes"], to=TensorProto.UINT8),
+                helper.make_node("MatMulInteger", ["bytes", "weight"], ["product"]),
+                helper.make_node("Cast", ["product"], ["logits"], to=TensorProto.FLOAT),
+            ],
+            "MatMulInteger of anything but",
+        ),
+    ],
+)
+def test_a_graph_that_is_not_understood_is_refused(tmp_path, nodes, message):
+    write_bundle_of(tmp_path, nodes, {"weight": np.ones((3, 1), np.int8)})
+    with pytest.raises(BundleError, match=message):
+        Reranker(tmp_path, runtime="openvino", precision="fp32")

@@ -1,0 +1,184 @@
+"""Which runtime and precision are taken, and the plans that tune leaves behind."""
+
+import dataclasses
+import importlib.util
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fastrerank import InvalidRequestError, MissingExtraError, Reranker
+from fastrerank.bundle import open_bundle
+from fastrerank.cli import main
+from fastrerank.plan import Plan, choose, plans
+from fastrerank.plan_store import plan_path, store_plans, stored_plans
+from fastrerank.processor import Processor, this_processor
+from fastrerank.tuning import tune
+
+PLAIN = Processor(name="plain", flags=frozenset({"avx2"}))
+BF16 = Processor(name="bf16", flags=frozenset({"avx512_bf16"}))
+AMX = Processor(name="amx", flags=frozenset({"avx512_bf16", "amx_bf16"}))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+
+@pytest.fixture(params=[False, True], ids=["alone", "with openvino"])
+def installed(request, monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: request.param or None)
+    return request.param
+
+
+def manifest(*precisions):
+    whole = open_bundle().manifest
+    variants = {
+        name: dataclasses.replace(whole.precisions["int8"], batch_invariant=name != "int8")
+        for name in precisions
+    }
+    return dataclasses.replace(whole, precisions=variants)
+
+
+@pytest.mark.parametrize(
+    ("precisions", "processor", "runtime", "precision"),
+    [
+        (["int8"], PLAIN, "onnxruntime", "int8"),
+        (["int8"], BF16, "onnxruntime", "int8"),
+        (["int8"], AMX, "openvino", "bf16"),
+        (["fp32"], AMX, "onnxruntime", "fp32"),  # bf16 would change its scores
+        (["fp32", "int8"], AMX, "openvino", "bf16"),
+        (["fp32", "int8"], PLAIN, "onnxruntime", "int8"),
+    ],
+)
+def test_auto_takes_openvino_where_it_is_faster_and_as_exact(
+    installed, precisions, processor, runtime, precision
+):
+    choice = choose(manifest(*precisions), processor=processor)
+    if installed:
+        assert (choice.plan.runtime, choice.plan.precision) == (runtime, precision)
+    else:
+        assert choice.plan.runtime == "onnxruntime"
+        assert choice.reason == "openvino is not installed"
+
+
+def test_openvino_computes_with_the_most_exact_weights(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    for precisions, weights in ((["int8"], "int8"), (["fp32", "int8"], "fp32")):
+        offered = plans(manifest(*precisions), BF16)
+        assert {p.weights for p in offered if p.runtime == "openvino"} == {weights}
+
+
+@pytest.mark.parametrize("choices", [{"runtime": "openvino"}, {"precision": "bf16"}])
+def test_a_runtime_that_is_not_installed_says_how_to_install_it(monkeypatch, choices):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'fastrerank\[openvino\]'"):
+        Reranker(**choices)
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"runtime": "tvm"}, "runtime is 'tvm'; there is: onnxruntime, openvino"),
+        ({"precision": "int4"}, r"there is: int8 \(onnxruntime\); bf16, fp32 \(openvino\)"),
+        ({"runtime": "openvino", "precision": "int8"}, "'int8' with runtime 'openvino'; there is:"),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, "'bf16' with runtime 'onnxruntime'"),
+    ],
+)
+def test_a_combination_that_is_not_there_is_answered_with_those_that_are(
+    monkeypatch, choices, message
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    with pytest.raises(InvalidRequestError, match=message):
+        choose(manifest("int8"), processor=BF16, **choices)
+
+
+def test_a_measured_plan_goes_first_and_what_is_asked_for_before_it(installed):
+    tuned = [
+        dataclasses.replace(plan, token_budget=7)
+        for plan in reversed(plans(manifest("fp32", "int8"), BF16))
+    ]
+    model = manifest("fp32", "int8")
+    assert choose(model, tuned=tuned, processor=BF16).plan == tuned[0]
+    int8 = choose(model, precision="int8", tuned=tuned, processor=BF16)
+    assert (int8.plan.precision, int8.plan.token_budget) == ("int8", 7)
+    assert "tune" in int8.reason
+
+
+def test_a_plan_for_what_is_no_longer_there_is_passed_over(installed):
+    gone = dataclasses.replace(plans(manifest("int8"), PLAIN)[0], precision="int2", weights="int2")
+    assert choose(manifest("int8"), tuned=[gone], processor=PLAIN).plan.precision == "int8"
+
+
+def test_stored_plans_are_found_by_bundle_and_used(tiny_bundle):
+    model = open_bundle(tiny_bundle).manifest
+    assert stored_plans(model) == []
+    plan = dataclasses.replace(plans(model)[0], precision="fp32", weights="fp32", token_budget=64)
+    store_plans(model, [plan])
+    assert stored_plans(model) == [plan]
+    assert stored_plans(dataclasses.replace(model, name="another")) == []
+    with Reranker(tiny_bundle) as reranker:
+        assert (reranker.precision, reranker.runtime_reason) == (
+            "fp32",
+            "measured here by `fastrerank tune`",
+        )
+
+
+@given(content=st.binary() | st.text().map(str.encode) | st.just(b'{"plans": [{}]}'))
+def test_a_broken_plan_file_changes_nothing(content):
+    model = open_bundle().manifest
+    path = plan_path(model)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert stored_plans(model) == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"threads": 0}, {"token_budget": "many"}, {"length_multiple": 1.5}, {"other": 1}],
+)
+def test_a_plan_with_wrong_values_is_passed_over(change):
+    model = open_bundle().manifest
+    path = store_plans(model, plans(model))
+    content = json.loads(path.read_text())
+    content["plans"][0] |= change
+    path.write_text(json.dumps(content))
+    assert stored_plans(model) == []
+
+
+def test_a_plan_is_kept_as_it_is():
+    model = open_bundle().manifest
+    plan = Plan(runtime="onnxruntime", precision="int8", weights="int8", threads=3, token_budget=99)
+    store_plans(model, [plan])
+    assert stored_plans(model) == [plan]
+
+
+def test_the_processor_is_read_from_its_first_core(tmp_path):
+    cpuinfo = tmp_path / "cpuinfo"
+    cpuinfo.write_text("model name\t: Fast\nflags\t\t: fpu amx_bf16\n\nmodel name\t: Slow\n")
+    assert this_processor(cpuinfo) == Processor(name="Fast", flags=frozenset({"fpu", "amx_bf16"}))
+    assert this_processor(tmp_path / "none").flags == frozenset()
+
+
+def test_tune_keeps_a_plan_that_is_then_used(tiny_bundle, capsys):
+    assert main(["tune", str(tiny_bundle)]) == 0
+    captured = capsys.readouterr()
+    assert "documents/s" in captured.out
+    assert "comparing" in captured.err
+    model = open_bundle(tiny_bundle).manifest
+    kept = stored_plans(model)
+    assert {plan.runtime for plan in kept} <= {plan.runtime for plan in plans(model)}
+    assert len(kept) == len({(plan.runtime, plan.precision) for plan in kept}) > 0
+    with Reranker(tiny_bundle) as reranker:
+        assert "tune" in reranker.runtime_reason
+        assert (reranker.runtime, reranker.precision) == (kept[0].runtime, kept[0].precision)
+
+
+def test_tune_does_not_trade_exactness_for_speed(tiny_bundle):
+    whole = open_bundle(tiny_bundle)
+    exact = {"fp32": whole.manifest.precisions["fp32"]}
+    bundle = dataclasses.replace(
+        whole, manifest=dataclasses.replace(whole.manifest, precisions=exact)
+    )
+    assert {entry.plan.precision for entry in tune(bundle, lambda _: None, seconds=1)} == {"fp32"}
