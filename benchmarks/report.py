@@ -108,10 +108,11 @@ def throughput_table(result: Result) -> str:
 
 def _throughput(result: Result) -> str:
     workload, peak = result["workload"], result["peak"]
+    quick = "--quick " if workload["quick"] else ""
     text = (
         f"## {workload['about']}\n\n"
         f"![documents a second]({workload['name']}.svg)\n\n"
-        f"`python -m benchmarks run --workload {workload['name']}`:"
+        f"`python -m benchmarks run {quick}--workload {workload['name']}`:"
         f" {workload['requests']} requests, {workload['documents']} documents of"
         f" {workload['tokens_mean']:.0f} tokens on average (with their query; largest"
         f" {workload['tokens_largest']}), {workload['rounds']} rounds.\n\n"

@@ -127,6 +127,7 @@ def _workload_record(workload: Workload, directories: dict[str, Path]) -> dict[s
         "requests": len(workload.requests),
         "documents": workload.documents,
         "rounds": workload.repeats,
+        "quick": workload.quick,
         "tokens_mean": rounded(sum(lengths) / len(lengths)),
         "tokens_largest": max(lengths),
         "operations_per_doc": round(sum(map(operations.of, lengths)) / len(lengths)),

@@ -22,12 +22,13 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Workload:
-    """Requests of one kind. `repeats` is how often a full run goes through all of them."""
+    """Requests of one kind; a run goes through all of them `repeats` times."""
 
     name: str
     about: str
     requests: list[Request]
     repeats: int
+    quick: bool
 
     @property
     def documents(self) -> int:
@@ -166,5 +167,9 @@ def make_workload(name: str, data: Path, *, quick: bool = False) -> Workload:
     kind = KINDS[name]
     requests = kind.make(data, kind.documents, kind.quick if quick else kind.requests)
     return Workload(
-        name=name, about=kind.about, requests=requests, repeats=2 if quick else kind.repeats
+        name=name,
+        about=kind.about,
+        requests=requests,
+        repeats=2 if quick else kind.repeats,
+        quick=quick,
     )

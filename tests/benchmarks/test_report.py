@@ -26,7 +26,7 @@ def test_a_report_states_machine_commit_and_command(stored):
     for fact in ("processor", "commit", "date"):
         value = stored["environment"][fact]
         assert (value["name"] if fact == "processor" else value) in text
-    assert "python -m benchmarks run --workload passages-100" in text
+    assert "python -m benchmarks run --quick --workload passages-100" in text
 
 
 def test_the_same_results_give_the_same_files(stored, tmp_path):
