@@ -44,7 +44,7 @@ class Settings:
     supervise: tuple[int, int] = (300, 1200)
     supervision: float = 1.0
     lexical: float = 8.0
-    max_lengths: tuple[int, ...] = (64, 80, 96, 128)
+    max_lengths: tuple[int, ...] = (64, 96, 128, 224)
     average: float = 0.998
     save_seconds: float = 300.0
     validate_steps: int = 200
