@@ -78,8 +78,10 @@ def test_spawned_processes_take_a_reranker_as_an_argument(tiny_bundle):
 
 def test_ctrl_c_stops_a_long_call():
     program = """
-        import sys, threading, time
+        import signal, threading, time
         from fastrerank import Reranker
+        # A test run that was started in the background of a shell ignores the signal.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         reranker = Reranker(threads=2)
         documents = [f"{n} " + "word " * 400 for n in range(5000)]
         def announce():
