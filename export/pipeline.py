@@ -228,7 +228,7 @@ def _measured(
         ):
             exported = reranker.score(pairs.pairs, raw=True)
             parity[precision] = measure(original, exported, pairs, precision)
-            note(_parity_line(parity[precision]))
+            note(str(parity[precision]))
             logits = reranker.score([(pair.query, pair.document) for pair in golden], raw=True)
             for pair, logit in zip(golden, logits, strict=True):
                 pair.logits[precision] = round(float(logit), 6)
@@ -237,20 +237,12 @@ def _measured(
     return replace(manifest, parity=parity, golden=Golden(pairs=golden, tolerance=tolerance))
 
 
-def _parity_line(parity: Parity) -> str:
-    return (
-        f"logits differ by {parity.max_logit_difference:.2g} at most,"
-        f" {parity.mean_logit_difference:.2g} on average; Spearman {parity.spearman:.4f},"
-        f" top-10 overlap {parity.top10_overlap:.3f}"
-    )
-
-
 def _judge(manifest: Manifest, allow_drift: bool, report: Callable[[str], None]) -> None:
     for precision, parity in manifest.parity.items():
         if parity.within_thresholds:
             continue
         limits = ", ".join(f"{name} {limit:g}" for name, limit in parity.thresholds.items())
-        message = f"{precision} drifts from the original: {_parity_line(parity)}; limits: {limits}"
+        message = f"{precision} drifts from the original: {parity}; limits: {limits}"
         if not allow_drift:
             raise ParityError(f"{message}. No bundle was written; --allow-drift writes it anyway")
         report(f"warning: {message} (kept, as --allow-drift says)")

@@ -71,6 +71,13 @@ class Parity:
     thresholds: dict[str, float]
     within_thresholds: bool
 
+    def __str__(self) -> str:
+        return (
+            f"logits differ by {self.max_logit_difference:.2g} at most,"
+            f" {self.mean_logit_difference:.2g} on average; Spearman {self.spearman:.4f},"
+            f" top-10 overlap {self.top10_overlap:.3f}"
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GoldenPair:

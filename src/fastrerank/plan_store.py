@@ -20,6 +20,8 @@ def stored_plans(manifest: Manifest) -> list[Plan]:
 
     A broken file is as good as none: plans change the speed, never whether a model loads.
     """
+    if not _directory().is_dir():
+        return []  # nothing was ever tuned here: spare every load the hashing of its facts
     path = plan_path(manifest)
     try:
         return [_plan(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["plans"]]
@@ -41,7 +43,7 @@ def store_plans(manifest: Manifest, plans: Sequence[Plan]) -> Path:
 def plan_path(manifest: Manifest) -> Path:
     """Return the file of a bundle on this machine with these versions."""
     text = json.dumps(_facts(manifest), sort_keys=True)
-    return cache_directory() / "plans" / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
+    return _directory() / f"{hashlib.sha256(text.encode()).hexdigest()[:32]}.json"
 
 
 def cache_directory() -> Path:
@@ -55,6 +57,10 @@ def cache_directory() -> Path:
     else:
         base = Path.home() / ".cache"
     return base / "fastrerank"
+
+
+def _directory() -> Path:
+    return cache_directory() / "plans"
 
 
 def _facts(manifest: Manifest) -> dict[str, object]:

@@ -159,15 +159,14 @@ def list_of(item: Check, *, at_least: int = 0, at_most: int | None = None) -> Ch
 
 def json_object(value: object, path: Path) -> dict[str, Any]:
     """Accept an object of plain JSON."""
-    if not isinstance(value, Mapping):
-        raise must_be(path, "an object", value)
+    found = dict(mapping(value, path))
     try:
-        written = compact(dict(value))
+        written = compact(found)
     except (TypeError, ValueError, RecursionError) as error:
         raise RefusedError("value", path, f"must be plain JSON: {error}") from error
-    if written.count("{") + written.count("[") > MAX_DEPTH and _depth(value) > MAX_DEPTH:
+    if written.count("{") + written.count("[") > MAX_DEPTH and _depth(found) > MAX_DEPTH:
         raise RefusedError("value", path, f"is nested more than {MAX_DEPTH} levels deep")
-    return dict(value)
+    return found
 
 
 def text_or_object(value: object, path: Path) -> str | dict[str, Any]:
@@ -183,11 +182,6 @@ def text_or_text_object(value: object, path: Path) -> str | dict[str, Any]:
     """Accept a document: a string, or an object of plain JSON whose `text` is a string."""
     found = text_or_object(value, path)
     return found if isinstance(found, str) else _with_text(found, path)
-
-
-def text_object(value: object, path: Path) -> dict[str, Any]:
-    """Accept an object of plain JSON whose `text` is a string."""
-    return _with_text(json_object(value, path), path)
 
 
 def compact(value: object) -> str:

@@ -40,12 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"\n{precision}: {size:.1f} MB")
         print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
         if parity := manifest.parity.get(precision):
-            print(
-                f"  against the original over {parity.pairs} pairs: logits differ by"
-                f" {parity.max_logit_difference:.2g} at most, {parity.mean_logit_difference:.2g} on"
-                f" average; Spearman {parity.spearman:.4f},"
-                f" top-10 overlap {parity.top10_overlap:.3f}"
-            )
+            print(f"  against the original over {parity.pairs} pairs: {parity}")
             if not parity.within_thresholds:
                 print(
                     f"  BEYOND ITS LIMITS {json.dumps(parity.thresholds)}: --allow-drift was used"
