@@ -19,6 +19,7 @@ from .plan import choose
 from .plan_store import stored_plans
 from .request import Document, RerankRequest, Truncate, check_count, check_documents, check_text
 from .response import RerankResponse, RerankResult, Usage
+from .score_cache import ScoreCache
 from .scoring import PairScorer, ScoredPairs
 from .session import open_session
 from .tokenization import EncodedQuery, Pair, PairTokenizer
@@ -36,7 +37,8 @@ class Reranker:
     what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`
     bounds the threads that score at once, by default the cores that this process may use.
     `max_length` caps the tokens of a pair below the model's own limit: the latency knob for long
-    documents.
+    documents. `score_cache` is the number of pairs whose scores are kept for when they come again;
+    texts are not kept.
 
     One reranker serves many threads at once. It can be pickled (and loads again) and used after a
     fork. `close()`, or a `with` block, frees the model.
@@ -54,15 +56,18 @@ class Reranker:
         runtime: str = "auto",
         threads: int | None = None,
         max_length: int | None = None,
+        score_cache: int | None = None,
     ) -> None:
         check_count("threads", threads)
         check_count("max_length", max_length)
+        check_count("score_cache", score_cache)
         self._arguments = {
             "model": model,
             "precision": precision,
             "runtime": runtime,
             "threads": threads,
             "max_length": max_length,
+            "score_cache": score_cache,
         }
         bundle = open_bundle(model)
         manifest = bundle.manifest
@@ -91,6 +96,7 @@ class Reranker:
             tokenizer=self._tokenizer,
             session=open_session(bundle, plan),
             workers=self._workers,
+            cache=ScoreCache(score_cache or 0),
         )
         logger.info(
             "loaded %s (%s) from %s, runtime %s: %s",

@@ -13,6 +13,7 @@ from .collate import collate
 from .manifest import Manifest
 from .memory import HeapTrimmer
 from .plan import Plan, runs_single
+from .score_cache import ScoreCache
 from .session import Session
 from .tokenization import Encoding, Pair, PairTokenizer
 from .workers import Workers
@@ -52,6 +53,7 @@ class PairScorer:
         tokenizer: PairTokenizer,
         session: Session,
         workers: Workers,
+        cache: ScoreCache,
     ) -> None:
         self._manifest = manifest
         self._single = runs_single(manifest, plan.runtime, plan.weights)
@@ -60,6 +62,7 @@ class PairScorer:
         self._tokenizer = tokenizer
         self._session = session
         self._workers = workers
+        self._cache = cache
         self._trimmer = HeapTrimmer()
 
     def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
@@ -88,7 +91,9 @@ class PairScorer:
             truncated = np.array([encoding.truncated for encoding in encodings], dtype=np.bool_)
             scored.append(ScoredPairs(outputs=outputs, lengths=lengths, truncated=truncated))
             padded = self._padded(lengths)
-            for positions in batches(padded, self._budget, equal=self._multiple > 1):
+            unknown = self._cache.fill(encodings, outputs)
+            for chosen in batches(padded[unknown], self._budget, equal=self._multiple > 1):
+                positions = unknown[chosen]
                 rows = [encodings[i] for i in positions]
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
 
@@ -98,14 +103,14 @@ class PairScorer:
 
     def _run(self, batch: _Batch) -> None:
         inputs, pad_id = self._manifest.inputs, self._manifest.pad_id
-        if not self._single:
-            batch.outputs[batch.positions] = self._session.run(
-                collate(batch.encodings, inputs, pad_id, batch.length)
-            )
-            return
-        for position, encoding in zip(batch.positions, batch.encodings, strict=True):
-            arrays = collate([encoding], inputs, pad_id, encoding.length)
-            batch.outputs[position] = self._session.run(arrays)[0]
+        if self._single:
+            for position, encoding in zip(batch.positions, batch.encodings, strict=True):
+                arrays = collate([encoding], inputs, pad_id, encoding.length)
+                batch.outputs[position] = self._session.run(arrays)[0]
+        else:
+            arrays = collate(batch.encodings, inputs, pad_id, batch.length)
+            batch.outputs[batch.positions] = self._session.run(arrays)
+        self._cache.keep(batch.encodings, batch.outputs[batch.positions])
 
 
 def _empty(labels: int) -> ScoredPairs:

@@ -9,6 +9,7 @@ import numpy as np
 
 from .bundle import Bundle
 from .plan import Plan, may_choose, plans, runs_single
+from .score_cache import ScoreCache
 from .scoring import PairScorer
 from .session import Session, open_session
 from .tokenization import Pair, PairTokenizer
@@ -153,6 +154,7 @@ class _Bench:
             tokenizer=self._tokenizer,
             session=self._sessions[key],
             workers=self._workers[plan.threads],
+            cache=ScoreCache(0),
         )
 
 
