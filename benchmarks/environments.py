@@ -11,7 +11,7 @@ from .errors import BenchmarkError
 from .paths import ENVIRONMENTS, REQUIREMENTS, ROOT
 
 # Environments into which this checkout is installed, afresh whenever its source changes.
-WITH_FASTRERANK = ("fastrerank", "export")
+WITH_FASTRERANK = ("fastrerank", "fastrerank-openvino", "export")
 _NOT_COUNTED = ("pip", "setuptools", "pkg_resources", "_distutils_hack", "__pycache__")
 
 

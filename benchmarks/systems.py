@@ -40,6 +40,15 @@ _ALL = (
         options={"precision": "fp32", "runtime": "onnxruntime"},
     ),
     System(
+        name="fastrerank-openvino",
+        label="fastrerank openvino",
+        adapter="fastrerank",
+        environment="fastrerank-openvino",
+        model="bundle",
+        options={"precision": "auto", "runtime": "openvino"},
+        runtime="openvino",
+    ),
+    System(
         name=REFERENCE,
         label="sentence-transformers torch fp32",
         adapter="sentence_transformers",
