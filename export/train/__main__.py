@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate
+from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate, weights
 
 HELD_OUT = 150
 
@@ -27,6 +27,7 @@ def main() -> None:
     run = commands.add_parser("run", help="train, or go on training")
     run.add_argument("--name", required=True, help="folder of the run below STATE/runs")
     run.add_argument("--pause-file", type=Path, help="sleep while this file exists")
+    run.add_argument("--start", type=Path, help="a release to start from, not all-MiniLM-L6-v2")
     run.add_argument("--branch-from", type=Path, help="start at another run's checkpoint")
     for item in fields(loop.Settings):
         if item.type in (int, float):
@@ -38,6 +39,13 @@ def main() -> None:
     judge.add_argument("folder", type=Path, nargs="?", help="a release; none: the bi-encoder")
     judge.add_argument("--runs", type=Path, required=True, help="folder for TREC run files")
     judge.add_argument("--sets", nargs="+", default=evaluate.SETS)
+    for name, text in (
+        ("pack", "a release as one file without what was not trained"),
+        ("unpack", "the release that such a file was made of"),
+    ):
+        convert = commands.add_parser(name, help=text)
+        convert.add_argument("source", type=Path)
+        convert.add_argument("--out", type=Path, required=True)
     draw = commands.add_parser("plot", help="curves of a run as SVG")
     draw.add_argument("metrics", type=Path)
     draw.add_argument("--out", type=Path, required=True)
@@ -76,7 +84,8 @@ def train(arguments: argparse.Namespace) -> None:
     mined = prepare(arguments)
     given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
     settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
-    start = model.load(model.base_folder(), seed=settings.seed).to(arguments.device)
+    origin = arguments.start or model.base_folder()
+    start = model.load(origin, seed=settings.seed).to(arguments.device)
     packed = model.Packed(start, torch.bfloat16)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     trainer = loop.Trainer(packed, mined, sampler, settings)
@@ -130,6 +139,8 @@ COMMANDS = {
     "run": train,
     "release": release,
     "evaluate": judge,
+    "pack": lambda arguments: weights.pack(arguments.source, arguments.out),
+    "unpack": lambda arguments: weights.unpack(arguments.source, arguments.out),
     "plot": lambda arguments: plot.curves(arguments.metrics, arguments.out),
 }
 

@@ -1,19 +1,24 @@
 """Training queries and passages, read from the project's files, and those derived from them."""
 
 import gzip
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+Row = dict[str, Any]
+
 SETS = ("selqa", "medquad", "pubmedqa", "clapnq", "squad-sent", "covidqa")
 
-# Sets of single sentences, stored in the order of their articles: neighbours make passages.
+# Sets of single sentences, stored in the order of their articles: neighbours make passages, as
+# long as search returns them (words).
 SENTENCE_SETS = ("selqa", "squad-sent")
-WINDOW_WORDS = 55
+WINDOW_WORDS = {"window": 55, "paragraph": 140}
 
 # Cloze queries per passage of a set: many where questions are few and texts are rich.
 CLOZE_RATES = {
@@ -21,8 +26,10 @@ CLOZE_RATES = {
     "covidqa": 2.0,
     "clapnq": 0.6,
     "medquad": 0.2,
-    "selqa-window": 0.4,
-    "squad-sent-window": 0.2,
+    "selqa-window": 0.2,
+    "selqa-paragraph": 0.5,
+    "squad-sent-window": 0.1,
+    "squad-sent-paragraph": 0.3,
 }
 CLOZE_WORDS = (5, 24)
 
@@ -60,7 +67,7 @@ class Corpus:
         return len(self.texts) - 1
 
 
-def read_jsonl(path: Path) -> Iterator[dict[str, object]]:
+def read_jsonl(path: Path) -> Iterator[Row]:
     """Yield the rows of a gzip-compressed JSON lines file."""
     with gzip.open(path, "rt", encoding="utf-8") as lines:
         for line in lines:
@@ -75,7 +82,7 @@ def load(folder: Path, *, held_out: int = 150, seed: int = 0) -> Corpus:
     corpus = Corpus()
     row_of: dict[str, int] = {}
     for row in read_jsonl(folder / "passages.jsonl.gz"):
-        row_of[str(row["doc_id"])] = corpus.add(str(row["text"]), str(row["source"]))
+        row_of[row["doc_id"]] = corpus.add(row["text"], row["source"])
     for number, name in enumerate(SETS):
         path = folder / f"{name}.jsonl.gz"
         rows = list(read_jsonl(path)) if path.exists() else []
@@ -86,7 +93,7 @@ def load(folder: Path, *, held_out: int = 150, seed: int = 0) -> Corpus:
     return corpus
 
 
-def _query(row: dict, name: str, row_of: dict[str, int], *, held_out: bool) -> Query:
+def _query(row: Row, name: str, row_of: dict[str, int], *, held_out: bool) -> Query:
     negatives = row["negatives"]
     return Query(
         set_name=name,
@@ -99,7 +106,7 @@ def _query(row: dict, name: str, row_of: dict[str, int], *, held_out: bool) -> Q
     )
 
 
-def _held_out(rows: Sequence[dict], count: int, rng: np.random.Generator) -> set[int]:
+def _held_out(rows: Sequence[Row], count: int, rng: np.random.Generator) -> set[int]:
     """Choose rows, and with each those that share a positive with it: no leak by passage."""
     chosen: set[int] = set()
     by_passage: dict[str, list[int]] = {}
@@ -116,10 +123,10 @@ def _held_out(rows: Sequence[dict], count: int, rng: np.random.Generator) -> set
 
 def add_windows(corpus: Corpus) -> None:
     """Join neighbouring sentences to passages, and repeat the sentence sets' queries on those."""
-    for name in SENTENCE_SETS:
-        window_name = f"{name}-window"
+    for name, (kind, words) in itertools.product(SENTENCE_SETS, WINDOW_WORDS.items()):
+        window_name = f"{name}-{kind}"
         window_of: dict[int, int] = {}
-        for run in _runs(corpus, name):
+        for run in _runs(corpus, name, words):
             index = corpus.add(" ".join(corpus.texts[i] for i in run), window_name)
             window_of.update(dict.fromkeys(run, index))
         for query in [q for q in corpus.queries if q.set_name == name and not q.held_out]:
@@ -140,8 +147,8 @@ def _mapped(indices: Sequence[int], window_of: dict[int, int]) -> tuple[int, ...
     return tuple(dict.fromkeys(window_of[i] for i in indices))
 
 
-def _runs(corpus: Corpus, name: str) -> Iterator[list[int]]:
-    """Yield runs of neighbouring sentences, each ended once it holds ``WINDOW_WORDS`` words."""
+def _runs(corpus: Corpus, name: str, least: int) -> Iterator[list[int]]:
+    """Yield runs of neighbouring sentences, each ended once it holds ``least`` words."""
     run: list[int] = []
     words = 0
     for i, (text, set_name) in enumerate(zip(corpus.texts, corpus.set_names, strict=True)):
@@ -149,7 +156,7 @@ def _runs(corpus: Corpus, name: str) -> Iterator[list[int]]:
             continue
         run.append(i)
         words += len(text.split())
-        if words >= WINDOW_WORDS:
+        if words >= least:
             yield run
             run, words = [], 0
     if run:

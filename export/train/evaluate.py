@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from . import tokens
-from .data import read_jsonl
+from .data import Row, read_jsonl
 from .mine import embed
 from .model import Packed, base_folder, load
 from .validate import score_pairs
@@ -32,12 +32,12 @@ def evaluate(
     for name in sets:
         source, run = data / "eval" / f"{name}.jsonl.gz", out / f"{name}.trec"
         write_run(run, list(read_jsonl(source)), cosines if bi_encoder else logits, packed)
-        command = [sys.executable, data / "evaluate.py", source, run, "--json"]
+        command = [sys.executable, *map(str, (data / "evaluate.py", source, run)), "--json"]
         result = subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
         yield name, json.loads(result.stdout)
 
 
-def write_run(path: Path, rows: list[dict], score: Scorer, packed: Packed) -> None:
+def write_run(path: Path, rows: list[Row], score: Scorer, packed: Packed) -> None:
     """Score all candidates of all rows and write a TREC run."""
     texts = [f"{c.get('title', '')} {c['text']}".strip() for r in rows for c in r["candidates"]]
     index = {t: i for i, t in enumerate(dict.fromkeys(texts))}

@@ -4,6 +4,7 @@ import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from .loss import COSINE_SCALE, LossWeights, list_loss
 from .mine import Mined
 from .model import LayerWeights, Packed, pad
 from .sample import CandidateList, Sampler
-from .validate import evaluate, model_logits, tasks
+from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
 CHUNK_TOKENS = 8192
@@ -36,7 +37,7 @@ class Settings:
     lists: int = 8
     part: int = 1
     steps: int = 1_000_000
-    rate: float = 1.5e-4
+    rate: float = 1.2e-4
     head_rate: float = 5e-4
     weight_decay: float = 0.01
     warmup: int = 200
@@ -44,10 +45,10 @@ class Settings:
     supervise: tuple[int, int] = (300, 1200)
     supervision: float = 1.0
     lexical: float = 8.0
-    max_lengths: tuple[int, ...] = (64, 96, 128, 224)
+    max_lengths: tuple[int, ...] = (80, 128, 256)
     average: float = 0.998
     save_seconds: float = 300.0
-    validate_steps: int = 200
+    validate_steps: int = 500
     validate_per_set: int = 40
 
     def rate_at(self, step: int) -> float:
@@ -188,7 +189,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
         }
 
-    def restore(self, state: dict) -> None:
+    def restore(self, state: dict[str, Any]) -> None:
         """Take up a state; the settings stay those of this trainer."""
         bases = [group["base"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
@@ -245,7 +246,7 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
     since, pairs = time.monotonic(), trainer.pairs
     with (folder / "metrics.jsonl").open("a", encoding="utf-8") as log:
 
-        def write(row: dict[str, float]) -> None:
+        def write(row: dict[str, Any]) -> None:
             log.write(json.dumps({"step": trainer.step, "time": round(time.time()), **row}) + "\n")
             log.flush()
 
@@ -271,7 +272,7 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
                 saved = time.monotonic()
 
 
-def validate(trainer: Trainer, todo: list) -> dict[str, float]:
+def validate(trainer: Trainer, todo: list[Task]) -> dict[str, float]:
     """Return nDCG@10 of the averaged weights on the held-out queries ``todo``."""
     trainer.swap_average()
     logits = model_logits(trainer.packed, trainer.mined, todo)

@@ -14,7 +14,8 @@ from .bm25 import Bm25
 from .model import Packed, base_folder, load, pad
 from .workers import workers
 
-QUERY_TOKENS, PASSAGE_TOKENS = 48, 192
+QUERY_TOKENS, PASSAGE_TOKENS = 48, 320
+EMBEDDED_TOKENS = 254  # what all-MiniLM-L6-v2 reads of a text
 NEIGHBOURS = 100
 
 
@@ -76,7 +77,8 @@ def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
     queries = [q.text for q in corpus.queries]
     with (cache / "corpus.pickle").open("wb") as file:
         pickle.dump((corpus, Bm25(corpus.texts)), file)
-    encoder = Packed(load(base_folder()).to(device), torch.bfloat16)
+    encoder = Packed(load(base_folder()), torch.bfloat16)
+    encoder.to(device)
     vectors = {}
     for name, texts, limit in (
         ("query", queries, QUERY_TOKENS),
@@ -93,13 +95,14 @@ def embed(encoder: Packed, ids: tokens.TokenIds) -> np.ndarray:
     """Return unit vectors of all texts, float16 [texts, hidden]."""
     count = len(ids.starts) - 1
     out = np.empty((count, encoder.model.config.hidden_size), np.float16)
-    lengths = [int(n) + 2 for n in np.diff(ids.starts)]
+    lengths = [min(int(n), EMBEDDED_TOKENS) + 2 for n in np.diff(ids.starts)]
     groups = list(tokens.chunks(lengths, 4096))
 
     @torch.inference_mode()  # inside, for the mode is a thread's own
     def encode(group: list[int]) -> np.ndarray:
         rows = [
-            np.concatenate([[tokens.CLS], ids[i], [tokens.SEP]]).astype(np.int64) for i in group
+            np.concatenate([[tokens.CLS], ids[i][:EMBEDDED_TOKENS], [tokens.SEP]]).astype(np.int64)
+            for i in group
         ]
         batch, _, kept = pad(rows, [0] * len(rows))
         return encoder.embed(batch, kept).cpu().numpy()

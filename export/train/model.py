@@ -25,6 +25,13 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "vocab.txt",
 )
+AFTER_QKV = (
+    "attention.output.dense",
+    "attention.output.LayerNorm",
+    "intermediate.dense",
+    "output.dense",
+    "output.LayerNorm",
+)
 LayerWeights = list[Tensor]
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -37,8 +44,13 @@ def base_folder() -> Path:
     return Path(spec.origin).parent / "model"
 
 
-def load(folder: Path, *, seed: int = 0) -> BertForSequenceClassification:
-    """Return a one-label classifier with the weights in ``folder``; a new head if it has none."""
+def load(
+    folder: Path, *, seed: int = 0, layers: int | None = None
+) -> BertForSequenceClassification:
+    """Return a one-label classifier with the weights in ``folder``; a new head if it has none.
+
+    With ``layers``, only the first so many of its layers.
+    """
     transformers_logging.set_verbosity_error()
     torch.manual_seed(seed)
     model = BertForSequenceClassification.from_pretrained(
@@ -47,6 +59,7 @@ def load(folder: Path, *, seed: int = 0) -> BertForSequenceClassification:
         id2label={0: "RELEVANCE"},
         label2id={"RELEVANCE": 0},
         torch_dtype=torch.float32,
+        **({} if layers is None else {"num_hidden_layers": layers}),
     )
     model.bert.embeddings.word_embeddings.weight.requires_grad = False
     return model
@@ -77,7 +90,8 @@ class Packed(nn.Module):
         layers = self.weights() if layers is None else layers
         cls = torch.cat([self._encode(batch, layers)[:, 0] for batch in batches])
         cls = cls.float()  # the head in fp32: it is cheap, and ranks are made of its last bits
-        return self.model.classifier(self.model.bert.pooler(cls[:, None])).squeeze(-1)
+        pooler = self.model.bert.get_submodule("pooler")
+        return self.model.classifier(pooler(cls[:, None])).squeeze(-1)
 
     def embed(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the bi-encoder's unit vectors (mean of the last layer) of single texts."""
@@ -92,23 +106,13 @@ class Packed(nn.Module):
         return [self._layer_weights(layer) for layer in self.model.bert.encoder.layer]
 
     def _layer_weights(self, layer: nn.Module) -> LayerWeights:
-        attention, output = layer.attention, layer.output
-        own = attention.self
-        return [
-            torch.cat([own.query.weight, own.key.weight, own.value.weight]).to(self.dtype),
-            torch.cat([own.query.bias, own.key.bias, own.value.bias]).to(self.dtype),
-            *(
-                parameter.to(self.dtype)
-                for module in (
-                    attention.output.dense,
-                    attention.output.LayerNorm,
-                    layer.intermediate.dense,
-                    output.dense,
-                    output.LayerNorm,
-                )
-                for parameter in (module.weight, module.bias)
-            ),
+        own = dict(layer.named_parameters())
+        joined = [
+            torch.cat([own[f"attention.self.{part}.{kind}"] for part in ("query", "key", "value")])
+            for kind in ("weight", "bias")
         ]
+        others = [own[f"{module}.{kind}"] for module in AFTER_QKV for kind in ("weight", "bias")]
+        return [weights.to(self.dtype) for weights in (*joined, *others)]
 
     def _encode(self, batch: Batch, layers: list[LayerWeights], *, cls_only: bool = True) -> Tensor:
         ids, type_ids, lengths = (t.to(self.model.device) for t in batch)

@@ -11,15 +11,17 @@ from .mine import NEIGHBOURS, Mined
 # Share of the lists per set. Search questions in natural case and passages of a length as search
 # returns them come first; single sentences and questions by template are plenty but narrow.
 WEIGHTS = {
-    "clapnq": 0.20,
+    "clapnq": 0.16,
     "squad-sent-window": 0.15,
-    "selqa-window": 0.13,
-    "covidqa": 0.10,
-    "squad-sent": 0.10,
-    "cloze": 0.10,
+    "cloze": 0.12,
+    "squad-sent-paragraph": 0.10,
+    "selqa-window": 0.10,
+    "covidqa": 0.08,
     "medquad": 0.08,
-    "selqa": 0.08,
-    "pubmedqa": 0.06,
+    "squad-sent": 0.08,
+    "selqa-paragraph": 0.05,
+    "pubmedqa": 0.04,
+    "selqa": 0.04,
 }
 EPOCH = 20_000
 # A neighbour as near as this to the query, relative to the positive, may well answer it.
@@ -31,11 +33,11 @@ NEAR, FAR = 40, NEIGHBOURS
 class Mix:
     """How many candidates of each kind a list holds; the first is the positive."""
 
-    near: int = 4
-    far: int = 2
-    given: int = 3
+    near: int = 3
+    far: int = 1
+    given: int = 2
     same_set: int = 1
-    any_set: int = 1
+    any_set: int = 0
 
     @property
     def size(self) -> int:

@@ -9,6 +9,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs pip install 'fastrerank[train]'")
 transformers = pytest.importorskip("transformers", reason="needs pip install 'fastrerank[train]'")
+safetensors = pytest.importorskip(
+    "safetensors.torch", reason="needs pip install 'fastrerank[train]'"
+)
 pytest.importorskip("Stemmer", reason="needs pip install 'fastrerank[train]'")
 
 from fastrerank.export.train import (  # noqa: E402 - after the skips
@@ -19,6 +22,7 @@ from fastrerank.export.train import (  # noqa: E402 - after the skips
     mine,
     model,
     sample,
+    weights,
 )
 from fastrerank.export.train.data import read_jsonl  # noqa: E402
 
@@ -124,3 +128,26 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
         logit = loaded.float()(**pair).logits
         plain = trainer.packed.model.eval()(**pair).logits
     torch.testing.assert_close(logit, 2 * plain - 1, atol=0.01, rtol=0.01)
+
+
+@pytest.mark.slow
+def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
+    trainer = trainer_of(mined)
+    trainer.take_step()
+    model.save(trainer.packed.model, tmp_path / "release")
+    weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
+    weights.unpack(tmp_path / "packed.safetensors", tmp_path / "again")
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+        assert (tmp_path / "again" / name).read_bytes() == (
+            tmp_path / "release" / name
+        ).read_bytes()
+
+
+@pytest.mark.slow
+def test_a_file_that_lacks_weights_is_not_unpacked(mined, tmp_path):
+    layer = torch.nn.Linear(2, 2)
+    safetensors.save_file(
+        {"bert.encoder.layer.0.output.dense.weight": layer.weight.detach()}, tmp_path / "part"
+    )
+    with pytest.raises(ValueError, match="no packed model"):
+        weights.unpack(tmp_path / "part", tmp_path / "out")

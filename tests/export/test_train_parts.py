@@ -105,10 +105,13 @@ def test_windows_join_neighbours_and_move_the_labels():
         )
     )
     data.add_windows(corpus)
-    window = corpus.queries[-1]
+    window, paragraph = corpus.queries[1:]
     assert window.set_name == window.pool == "selqa-window"
     assert [corpus.texts[p].split()[0] for p in window.positives] == ["s0"]
     assert [corpus.texts[n].split()[0] for n in window.negatives] == ["s6"]
+    assert paragraph.set_name == paragraph.pool == "selqa-paragraph"
+    assert [corpus.texts[p].split()[0] for p in paragraph.positives] == ["s0"]
+    assert [corpus.texts[n].split()[0] for n in paragraph.negatives] == ["s7"]
 
 
 def test_cloze_queries_are_cut_out_of_their_passage():

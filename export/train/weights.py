@@ -1,0 +1,32 @@
+"""A released model as one small file: all but the word embeddings, which training leaves alone."""
+
+import re
+from pathlib import Path
+
+from safetensors.torch import load_file, save_file
+
+from .model import base_folder, load, save
+
+FROZEN = "bert.embeddings.word_embeddings.weight"
+
+
+def pack(folder: Path, path: Path) -> None:
+    """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
+    state = load(folder).state_dict()
+    kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    save_file(kept, path)
+
+
+def unpack(path: Path, folder: Path) -> None:
+    """Write the model that was packed at ``path`` to ``folder``, as ``release`` wrote it.
+
+    :raises ValueError: if the file does not hold all of a model's other weights.
+    """
+    state = load_file(path)
+    layers = 1 + max(int(n) for n in re.findall(r"layer\.(\d+)\.", " ".join(state)))
+    model = load(base_folder(), layers=layers)
+    found = model.load_state_dict(state, strict=False)
+    if found.missing_keys != [FROZEN] or found.unexpected_keys:
+        raise ValueError(f"{path} is no packed model: {found}")
+    save(model, folder)
