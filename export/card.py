@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 from fastrerank.manifest import Manifest
 
 
-def write_card(manifest: Manifest, directory: Path) -> None:
-    """Write README.md from the manifest."""
+def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -> None:
+    """Write the card of the manifest to `path`; `bundle` is what a reader passes to Reranker.
+
+    The source's own card follows, if there is one.
+    """
     source = manifest.source
     files = "\n".join(f"| `{f.path}` | {f.bytes:,} | `{f.sha256}` |" for f in manifest.files())
     parity = "\n".join(
@@ -26,7 +30,7 @@ query:
 ```python
 from fastrerank import Reranker
 
-Reranker("path/to/this/directory").rerank("a query", ["a document", "another"])
+Reranker("{bundle}").rerank("a query", ["a document", "another"])
 ```
 
 - Source: {source.name}, revision {source.revision or "not stated"}
@@ -44,9 +48,17 @@ How close it is to the original, in logits, over {next(iter(manifest.parity.valu
 |---|---|---|---|---|
 {parity}
 {drift}
-`fastrerank verify DIRECTORY` proves the files intact and scores the manifest's golden pairs.
+`fastrerank verify {bundle}` proves the files intact and scores the manifest's golden pairs.
 """
-    (directory / "README.md").write_text(text, encoding="utf-8")
+    if source_card.is_file():
+        text += f"\n## The card of the source\n\n{_without_front_matter(source_card)}\n"
+    path.write_text(text, encoding="utf-8")
+
+
+def _without_front_matter(card: Path) -> str:
+    """Return the text of a card, less the YAML between --- lines that hubs begin it with."""
+    text = card.read_text(encoding="utf-8", errors="replace")
+    return re.sub(r"\A---\n.*?\n---\n", "", text, flags=re.DOTALL).strip()
 
 
 _DRIFT = "\nThis bundle drifts beyond the limits and was written with --allow-drift.\n"

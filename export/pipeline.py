@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import platform
+import re
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +17,7 @@ from pathlib import Path
 import onnx
 from tokenizers import Tokenizer
 
-from fastrerank.bundle import sha256
+from fastrerank.bundle import models_in, open_bundle, sha256
 from fastrerank.errors import ExportError, ParityError
 from fastrerank.manifest import (
     MANIFEST_NAME,
@@ -25,6 +27,7 @@ from fastrerank.manifest import (
     Manifest,
     Parity,
     Precision,
+    manifest_name,
 )
 from fastrerank.reranker import Reranker
 
@@ -65,6 +68,22 @@ class ExportOptions:
     calibration: Path | None = None
     allow_drift: bool = False
     force: bool = False
+    add: str | None = None
+
+    @property
+    def stem(self) -> str:
+        """What the names of the model's files begin with."""
+        return self.add or "model"
+
+    @property
+    def manifest_name(self) -> str:
+        """The file name of the manifest."""
+        return manifest_name(self.add) if self.add else MANIFEST_NAME
+
+    @property
+    def card_name(self) -> str:
+        """The file name of the card."""
+        return f"{self.add}.md" if self.add else "README.md"
 
 
 def export_bundle(
@@ -72,17 +91,23 @@ def export_bundle(
 ) -> Manifest:
     """Write the bundle of a cross-encoder to `output` and return its manifest.
 
-    The directory appears whole or not at all. `report` is given a line for each step.
+    The directory appears whole or not at all. With `add`, the model is added to those that
+    `output` already holds under names of their own, and reads from their files what is the same.
+    `report` is given a line for each step.
 
-    :raises ExportError: if the source cannot be exported, or `output` exists and not `force`.
+    :raises ExportError: if the source cannot be exported, or `output` exists and neither `force`
+        nor `add` allows that.
     :raises ParityError: if a precision drifts beyond its thresholds and not `allow_drift`.
     """
-    _check_output(output, options.force)
+    _check_output(output, options)
     output.parent.mkdir(parents=True, exist_ok=True)
     step = _Steps(report)
     with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
         directory = Path(scratch) / "bundle"
-        directory.mkdir()
+        if options.add and output.exists():
+            shutil.copytree(output, directory)
+        else:
+            directory.mkdir()
         manifest = _write_bundle(source, directory, options, step)
         with step("put in place"):
             _put_in_place(directory, output, Path(scratch) / "replaced")
@@ -106,17 +131,19 @@ def _write_bundle(source: str, directory: Path, options: ExportOptions, step: _S
     for precision in options.precisions:
         with step(f"write {precision}") as note:
             variants[precision] = _write_precision(
-                precision, graph, model, pairs, pooled, directory
+                precision, graph, model, pairs, pooled, directory, options.stem
             )
             note(f"{sum(file.bytes for file in variants[precision].files()) / 1e6:.1f} MB")
     manifest = _manifest(model, graph, directory, variants, options)
-    _write_manifest(manifest, directory)
-    manifest = _measured(manifest, model, directory, pairs, step)
+    path = directory / options.manifest_name
+    path.write_text(manifest.to_json(), encoding="utf-8")
+    manifest = _measured(manifest, model, path, pairs, step)
     _judge(manifest, options.allow_drift, step.report)
-    write_card(manifest, directory)
-    card = _entry(directory / "README.md", directory)
-    manifest = replace(manifest, other_files=[card])
-    _write_manifest(manifest, directory)
+    card = directory / options.card_name
+    place = f"path/to/{options.manifest_name}" if options.add else "path/to/this/directory"
+    write_card(manifest, place, model.path / "README.md", card)
+    manifest = replace(manifest, other_files=[_entry(card, directory)])
+    path.write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
@@ -127,20 +154,26 @@ def _write_precision(
     pairs: PairSet,
     pooled: PooledReport,
     directory: Path,
+    stem: str,
 ) -> Precision:
     """Write the graphs of one precision, their weights stored once beside them."""
-    stem = f"model.{precision}"
+    others = [
+        bundle.path / bundle.manifest.precisions[precision].graph.path
+        for bundle in (open_bundle(directory / manifest_name(m)) for m in models_in(directory))
+        if precision in bundle.manifest.precisions
+    ]
+    stem = f"{stem}.{precision}"
     graphs = {f"{stem}.onnx": graph}
     if precision == "int8":
         quantized = quantize_int8(graph, _calibration_inputs(source, pairs))
         one_pair = specialize_for_one_pair(quantized)
         graphs = {f"{stem}.onnx": quantized, f"{stem}.one-pair.onnx": one_pair}
-    save_sharing_data(graphs, directory, f"{stem}.data")
-    first, *others = [_entry(directory / name, directory) for name in graphs]
+    data = save_sharing_data(graphs, directory, f"{stem}.data", others)
+    first, *second = [_entry(directory / name, directory) for name in graphs]
     return Precision(
         graph=first,
-        one_pair_graph=others[0] if others else None,
-        data=[_entry(directory / f"{stem}.data", directory)],
+        one_pair_graph=second[0] if second else None,
+        data=[_entry(directory / name, directory) for name in data],
         batch_invariant=precision != "int8",
         pooled_position_only=pooled.applied,
         pooled_position_note=pooled.reason,
@@ -167,7 +200,7 @@ def _manifest(
     variants: dict[str, Precision],
     options: ExportOptions,
 ) -> Manifest:
-    _write_tokenizer(source, directory)
+    tokenizer = _write_tokenizer(source, directory, options)
     labels = source.config.num_labels
     label_column = labels - 1 if options.label_column is None else options.label_column
     if not 0 <= label_column < labels:
@@ -186,18 +219,23 @@ def _manifest(
         labels=labels,
         label_column=label_column,
         activation="sigmoid" if labels == 1 else "softmax",
-        tokenizer=_entry(directory / "tokenizer.json", directory),
+        tokenizer=_entry(tokenizer, directory),
         precisions=variants,
         made_with=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
     )
 
 
-def _write_tokenizer(source: SourceModel, directory: Path) -> None:
+def _write_tokenizer(source: SourceModel, directory: Path, options: ExportOptions) -> Path:
     tokenizer = Tokenizer.from_str(source.tokenizer.backend_tokenizer.to_str())
     tokenizer.no_truncation()  # the runtime cuts and pads; what others left here would mislead
     tokenizer.no_padding()
-    tokenizer.save(str(directory / "tokenizer.json"))
+    text = tokenizer.to_str(pretty=True)
+    path = directory / "tokenizer.json"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        path = directory / f"{options.stem}.tokenizer.json"
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _max_length(source: SourceModel, asked: int | None) -> int:
@@ -209,9 +247,9 @@ def _max_length(source: SourceModel, asked: int | None) -> int:
 
 
 def _measured(
-    manifest: Manifest, source: SourceModel, directory: Path, pairs: PairSet, step: _Steps
+    manifest: Manifest, source: SourceModel, path: Path, pairs: PairSet, step: _Steps
 ) -> Manifest:
-    """Return the manifest with the parity and the golden pairs of every precision."""
+    """Return the manifest, which lies at `path`, with parity and golden pairs of each precision."""
     with step(f"score {len(pairs.pairs)} pairs with the original model"):
         original = original_logits(
             source,
@@ -224,7 +262,7 @@ def _measured(
     for precision in manifest.precisions:
         with (
             step(f"score them with {precision}") as note,
-            Reranker(directory, precision=precision) as reranker,
+            Reranker(path, precision=precision) as reranker,
         ):
             exported = reranker.score(pairs.pairs, raw=True)
             parity[precision] = measure(original, exported, pairs, precision)
@@ -254,20 +292,25 @@ def _entry(path: Path, directory: Path) -> FileEntry:
     )
 
 
-def _write_manifest(manifest: Manifest, directory: Path) -> None:
-    (directory / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
-
-
 def _versions() -> dict[str, str]:
     packages = ("fastrerank", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
     versions = {package: version(package) for package in (*packages, "tokenizers", "numpy")}
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
 
 
-def _check_output(output: Path, force: bool) -> None:
+def _check_output(output: Path, options: ExportOptions) -> None:
+    if options.add and not re.fullmatch(r"[\w-]+", options.add):
+        raise ExportError(f"--add is {options.add!r}: pass letters, digits, - and _")
     if not output.exists() and not output.is_symlink():
         return
-    if not force:
+    if options.add:
+        names = models_in(output)
+        if not names and (not output.is_dir() or any(output.iterdir())):
+            raise ExportError(f"{output} holds no models with names of their own to add one to")
+        if options.add in names:
+            raise ExportError(f"{output} has a model {options.add!r}: choose another name")
+        return
+    if not options.force:
         raise ExportError(f"{output} exists: choose another directory, or pass --force")
     if not (output / MANIFEST_NAME).is_file():
         raise ExportError(f"{output} is no bundle, --force does not replace it: remove it yourself")

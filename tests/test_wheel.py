@@ -49,7 +49,7 @@ def base(wheel, tmp_path_factory) -> Path:
 
 def test_the_wheel_holds_the_model_and_maps_export(wheel):
     names = zipfile.ZipFile(wheel).namelist()
-    assert "fastrerank/models/default/model.int8.onnx" in names
+    assert "fastrerank/models/default.int8.onnx" in names
     assert "fastrerank/export/pipeline.py" in names
     assert "fastrerank/py.typed" in names
     tops = {name.split("/")[0] for name in names}

@@ -18,7 +18,9 @@ HELD_OUT = 150
 def main() -> None:
     """Run one command."""
     parser = argparse.ArgumentParser(prog="fastrerank.export.train", description=__doc__)
-    parser.add_argument("--state", type=Path, required=True, help="folder of caches and runs")
+    parser.add_argument(
+        "--state", type=Path, default=Path("build/train"), help="folder of caches and runs"
+    )
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--device", default="cpu", help="where to compute: cpu or cuda")
     commands = parser.add_subparsers(dest="command", required=True)
@@ -35,6 +37,7 @@ def main() -> None:
     release = commands.add_parser("release", help="average, calibrate, validate, write for export")
     release.add_argument("checkpoints", type=Path, nargs="+", help="checkpoints to average")
     release.add_argument("--out", type=Path, required=True, help="Hugging Face folder to write")
+    release.add_argument("--early", action="store_true", help="the small model: the early exit")
     judge = commands.add_parser("evaluate", help="nDCG@10 on the evaluation sets")
     judge.add_argument("folder", type=Path, nargs="?", help="a release; none: the bi-encoder")
     judge.add_argument("--runs", type=Path, required=True, help="folder for TREC run files")
@@ -76,7 +79,8 @@ def baselines(arguments: argparse.Namespace) -> None:
         "teacher": lambda q, p: loop.teacher(mined, q, p, lexical),
     }
     for name, scorer in scorers.items():
-        show({name: validate.evaluate(todo, scorer)})
+        scores = {task.query: scorer(task.query, task.candidates) for task in todo}
+        show({name: validate.evaluate(todo, scores)})
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -85,8 +89,8 @@ def train(arguments: argparse.Namespace) -> None:
     given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
     settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
     origin = arguments.start or model.base_folder()
-    start = model.load(origin, seed=settings.seed).to(arguments.device)
-    packed = model.Packed(start, torch.bfloat16)
+    start = model.load(origin, seed=settings.seed)
+    packed = model.Packed(start, torch.bfloat16, settings.exit_after).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     trainer = loop.Trainer(packed, mined, sampler, settings)
     folder = arguments.state / "runs" / arguments.name
@@ -99,9 +103,10 @@ def release(arguments: argparse.Namespace) -> None:
     """Write the calibrated mean of checkpoints, with its validation figures beside it."""
     mined = prepare(arguments)
     todo = validate.tasks(mined, HELD_OUT)
-    mean = average.averaged(arguments.checkpoints)
-    logits = validate.model_logits(model.Packed(mean, torch.bfloat16), mined, todo)
-    figures = validate.evaluate(todo, lambda query, _: logits[query])
+    packed = average.averaged(arguments.checkpoints, loop.Settings().exit_after)
+    mean = packed.early() if arguments.early else packed.model
+    logits = validate.model_logits(model.Packed(mean, torch.bfloat16), mined, todo)[0]
+    figures = validate.evaluate(todo, logits)
     flat = np.concatenate([logits[t.query] for t in todo])
     relevant = np.concatenate([t.relevant for t in todo])
     scale, offset = calibrate.fit(flat, relevant)

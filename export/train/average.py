@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from transformers import BertForSequenceClassification
 
-from .model import base_folder, load
+from .model import Packed, base_folder, load
 
 
-def averaged(checkpoints: Sequence[Path]) -> BertForSequenceClassification:
+def averaged(checkpoints: Sequence[Path], exit_after: int | None) -> Packed:
     """Return the model whose weights are the mean of the checkpoints' running averages.
 
     All must come from the same start: averages of unrelated weights mean nothing
     (model soups, Wortsman et al. 2022, arXiv:2203.05482).
     """
-    model = load(base_folder())
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    packed = Packed(load(base_folder()), torch.bfloat16, exit_after)
+    parameters = [p for p in packed.parameters() if p.requires_grad]
     sums = [torch.zeros_like(p) for p in parameters]
     for path in checkpoints:
         torch._foreach_add_(
@@ -24,4 +23,4 @@ def averaged(checkpoints: Sequence[Path]) -> BertForSequenceClassification:
         )
     for parameter, total in zip(parameters, sums, strict=True):
         parameter.data.copy_(total / len(checkpoints))
-    return model
+    return packed

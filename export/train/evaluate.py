@@ -61,7 +61,7 @@ def logits(
     """Return the cross-encoder's logits of (query, document) indices."""
     return score_pairs(
         packed, [tokens.pair(queries[q], documents[d], MAX_LENGTH) for q, d in pairs]
-    )
+    )[0]
 
 
 def cosines(

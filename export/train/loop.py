@@ -19,6 +19,7 @@ from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
 CHUNK_TOKENS = 8192
+HEADS = ("model.classifier", "model.bert.pooler", "exit")
 MAX_WASTE = 0.15  # of a list's few pairs: less would make its products too small
 
 
@@ -29,7 +30,8 @@ class Settings:
     The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
     nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
     phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
-    beside the bi-encoder's scaled cosine in the teacher. A step's lists are shared out to the
+    beside the bi-encoder's scaled cosine in the teacher. The early exit after ``exit_after`` layers
+    learns the same, with ``exit_weight``. A step's lists are shared out to the
     workers in parts: one list each suits a core, a GPU wants many.
     """
 
@@ -45,6 +47,8 @@ class Settings:
     supervise: tuple[int, int] = (300, 1200)
     supervision: float = 1.0
     lexical: float = 8.0
+    exit_after: int = 3
+    exit_weight: float = 0.3
     max_lengths: tuple[int, ...] = (80, 128, 256)
     average: float = 0.998
     save_seconds: float = 300.0
@@ -72,13 +76,11 @@ class Trainer:
         self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
         self.step, self.pairs, self.best = 0, 0, 0.0
         self.device = packed.model.device
-        named = [(n, p) for n, p in packed.model.named_parameters() if p.requires_grad]
+        named = [(n, p) for n, p in packed.named_parameters() if p.requires_grad]
         self.parameters = [p for _, p in named]
         groups = {
             (head, decayed): [
-                p
-                for n, p in named
-                if n.startswith(("classifier", "bert.pooler")) == head and (p.ndim > 1) == decayed
+                p for n, p in named if n.startswith(HEADS) == head and (p.ndim > 1) == decayed
             ]
             for head in (False, True)
             for decayed in (False, True)
@@ -127,17 +129,21 @@ class Trainer:
     ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
         """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
         lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
-        logits = self._logits(lists, max_length, layers)
+        logits, *early = self._logits(lists, max_length, layers)
         known = [teacher(self.mined, i.query, i.candidates, self.settings.lexical) for i in lists]
-        terms = list_loss(
-            logits,
+        targets = (
             torch.from_numpy(np.stack(known)).to(logits.device),
             torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
             torch.tensor([i.supervised for i in lists], device=logits.device),
             LossWeights(supervision=self.settings.supervision_at(self.step)),
         )
+        terms = list_loss(logits, *targets)
+        total = terms["loss"]
+        for exit_logits in early:
+            terms["early"] = list_loss(exit_logits, *targets)["loss"]
+            total = total + self.settings.exit_weight * terms["early"]
         sources = [*(w for layer in layers for w in layer), *self.outside]
-        gradients = torch.autograd.grad(terms["loss"], sources)
+        gradients = torch.autograd.grad(total, sources)
         figures = {name: float(value.detach()) for name, value in terms.items()}
         top = float((logits.argmax(-1) == 0).float().mean())
         return {**figures, "first": top, "pairs": logits.numel()}, gradients
@@ -159,6 +165,7 @@ class Trainer:
     def _logits(
         self, lists: list[CandidateList], max_length: int, layers: list[LayerWeights]
     ) -> Tensor:
+        """Return logits, float32 [heads, lists, candidates]."""
         ids, texts = self.mined.query_ids, self.mined.passage_ids
         pairs = [
             tokens.pair(ids[item.query], texts[int(c)], max_length)
@@ -169,7 +176,7 @@ class Trainer:
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
         order = torch.tensor([i for group in groups for i in group])
         logits = self.packed(batches, layers)
-        return logits[order.argsort().to(logits.device)].view(len(lists), -1)
+        return logits[:, order.argsort().to(logits.device)].view(len(logits), len(lists), -1)
 
     def swap_average(self) -> None:
         """Exchange the weights with their running average; a second call undoes it."""
@@ -273,8 +280,14 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
 
 
 def validate(trainer: Trainer, todo: list[Task]) -> dict[str, float]:
-    """Return nDCG@10 of the averaged weights on the held-out queries ``todo``."""
+    """Return nDCG@10 of the averaged weights on the held-out queries ``todo``.
+
+    Of the early exit the mean over sets only, as ``early``.
+    """
     trainer.swap_average()
-    logits = model_logits(trainer.packed, trainer.mined, todo)
+    heads = model_logits(trainer.packed, trainer.mined, todo)
     trainer.swap_average()
-    return evaluate(todo, lambda query, _: logits[query])
+    figures, *early = (evaluate(todo, logits) for logits in heads)
+    if early:
+        figures["early"] = early[0]["macro"]
+    return figures

@@ -7,6 +7,7 @@ products (the backward pass of torch's fused CPU attention is four times slower)
 for [CLS] only, word embeddings frozen, no dropout.
 """
 
+import copy
 import importlib.util
 import shutil
 from pathlib import Path
@@ -75,29 +76,61 @@ def save(model: BertForSequenceClassification, folder: Path) -> None:
 
 
 class Packed(nn.Module):
-    """The forward pass over chunks of pairs of like length."""
+    """The forward pass over chunks of pairs of like length.
 
-    def __init__(self, model: BertForSequenceClassification, dtype: torch.dtype) -> None:
+    With ``exit_after``, a second head, the early exit, reads the output of that many layers: they
+    become the small model.
+    """
+
+    def __init__(
+        self,
+        model: BertForSequenceClassification,
+        dtype: torch.dtype,
+        exit_after: int | None = None,
+    ) -> None:
         super().__init__()
         self.model = model
         self.dtype = dtype
+        self.exit_after = exit_after
+        self.exit = nn.ModuleList()
+        if exit_after is not None:
+            self.exit.extend(copy.deepcopy(m) for m in (self._pooler, model.classifier))
+
+    @property
+    def _pooler(self) -> nn.Module:
+        return self.model.bert.get_submodule("pooler")
 
     def forward(self, batches: list[Batch], layers: list[LayerWeights] | None = None) -> Tensor:
-        """Return logits, float32 [pairs], of batches of (ids, type ids, lengths) in turn.
+        """Return logits of batches of (ids, type ids, lengths) in turn, float32 [heads, pairs].
 
+        The first row is the last layer's, the second that of the early exit, if there is one.
         ``layers`` are those of ``weights()`` by default.
         """
         layers = self.weights() if layers is None else layers
-        cls = torch.cat([self._encode(batch, layers)[:, 0] for batch in batches])
-        cls = cls.float()  # the head in fp32: it is cheap, and ranks are made of its last bits
-        pooler = self.model.bert.get_submodule("pooler")
-        return self.model.classifier(pooler(cls[:, None])).squeeze(-1)
+        outputs = zip(*(self._encode(batch, layers) for batch in batches), strict=True)
+        heads = [(self._pooler, self.model.classifier), tuple(self.exit)]
+        # The heads in fp32: they are cheap, and ranks are made of their last bits.
+        logits = [
+            classifier(pooler(torch.cat(cls).float())).squeeze(-1)
+            for (pooler, classifier), cls in zip(heads, outputs, strict=False)
+        ]
+        return torch.stack(logits)
+
+    def early(self) -> BertForSequenceClassification:
+        """Return the small model: the layers up to the early exit, with its head."""
+        small = load(base_folder(), layers=self.exit_after)
+        found = small.load_state_dict(self.model.state_dict(), strict=False)
+        if found.missing_keys:
+            raise ValueError(f"the small model has weights that the large one lacks: {found}")
+        for name, trained in zip(("bert.pooler", "classifier"), self.exit, strict=True):
+            small.get_submodule(name).load_state_dict(trained.state_dict())
+        return small
 
     def embed(self, ids: Tensor, lengths: Tensor) -> Tensor:
         """Return the bi-encoder's unit vectors (mean of the last layer) of single texts."""
         ids, lengths = ids.to(self.model.device), lengths.to(self.model.device)
         batch = (ids, torch.zeros_like(ids), lengths)
-        x = self._encode(batch, self.weights(), cls_only=False).float()
+        x = self._encode(batch, self.weights(), cls_only=False)[0].float()
         kept = torch.arange(ids.shape[1], device=ids.device) < lengths[:, None]
         return F.normalize((x * kept[..., None]).sum(1) / lengths[:, None])
 
@@ -114,17 +147,26 @@ class Packed(nn.Module):
         others = [own[f"{module}.{kind}"] for module in AFTER_QKV for kind in ("weight", "bias")]
         return [weights.to(self.dtype) for weights in (*joined, *others)]
 
-    def _encode(self, batch: Batch, layers: list[LayerWeights], *, cls_only: bool = True) -> Tensor:
+    def _encode(
+        self, batch: Batch, layers: list[LayerWeights], *, cls_only: bool = True
+    ) -> list[Tensor]:
+        """Return the output of the last layer and that of the early exit [pairs, length, hidden].
+
+        With ``cls_only`` their first position only.
+        """
         ids, type_ids, lengths = (t.to(self.model.device) for t in batch)
         config = self.model.config
         x = self.model.bert.embeddings(input_ids=ids, token_type_ids=type_ids).to(self.dtype)
         mask = torch.zeros(ids.shape, dtype=self.dtype, device=ids.device)
         mask.masked_fill_(torch.arange(ids.shape[1], device=ids.device) >= lengths[:, None], -1e4)
         mask = mask.repeat_interleave(config.num_attention_heads, 0)[:, None]
-        for number, weights in enumerate(layers):
-            last = cls_only and number == len(layers) - 1
+        early = []
+        for number, weights in enumerate(layers, 1):
+            last = cls_only and number == len(layers)
             x = _layer(x, weights, mask, config.num_attention_heads, config.layer_norm_eps, last)
-        return x
+            if number == self.exit_after:
+                early.append(x[:, :1] if cls_only else x)
+        return [x, *early]
 
 
 def _layer(

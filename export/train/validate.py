@@ -1,6 +1,6 @@
 """nDCG@10 on the held-out queries: of the model, and of the two orders it has to beat."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,6 @@ from .workers import workers
 
 DEPTH = 15
 MAX_LENGTH = 192
-Scorer = Callable[[int, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,18 +58,18 @@ def ndcg(scores: np.ndarray, relevant: np.ndarray, depth: int = 10) -> float:
     return float((gains * discounts[: len(gains)]).sum() / ideal)
 
 
-def evaluate(todo: list[Task], score: Scorer) -> dict[str, float]:
-    """Return the mean nDCG@10 of each set, and their mean as ``macro``."""
+def evaluate(todo: list[Task], scores: Mapping[int, np.ndarray]) -> dict[str, float]:
+    """Return the mean nDCG@10 of each set, and their mean as ``macro``, of scores by query."""
     by_set: dict[str, list[float]] = {}
     for task in todo:
-        value = ndcg(score(task.query, task.candidates), task.relevant)
+        value = ndcg(scores[task.query], task.relevant)
         by_set.setdefault(task.set_name, []).append(value)
     means = {name: float(np.mean(values)) for name, values in by_set.items()}
     return {**means, "macro": float(np.mean(list(means.values())))}
 
 
-def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> dict[int, np.ndarray]:
-    """Return the model's logits by query, in the order of each task's candidates."""
+def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> list[dict[int, np.ndarray]]:
+    """Return each head's logits by query, in the order of each task's candidates."""
     pairs = [
         tokens.pair(mined.query_ids[t.query], mined.passage_ids[int(c)], MAX_LENGTH)
         for t in todo
@@ -78,14 +77,15 @@ def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> dict[int, np
     ]
     logits = score_pairs(packed, pairs)
     ends = np.cumsum([len(t.candidates) for t in todo])
-    parts = np.split(logits, ends[:-1])
-    return {t.query: part for t, part in zip(todo, parts, strict=True)}
+    parts = np.split(logits, ends[:-1], axis=1)
+    by_query = {t.query: part for t, part in zip(todo, parts, strict=True)}
+    return [{q: part[head] for q, part in by_query.items()} for head in range(len(logits))]
 
 
 def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:
-    """Return logits of (ids, document start) pairs, in their order."""
+    """Return logits of (ids, document start) pairs, in their order, float32 [heads, pairs]."""
     groups = list(tokens.chunks([len(ids) for ids, _ in pairs], 4096))
-    logits = np.empty(len(pairs), np.float32)
+    logits = np.empty((1 if packed.exit_after is None else 2, len(pairs)), np.float32)
 
     @torch.inference_mode()  # inside, for the mode is a thread's own
     def score(group: list[int]) -> np.ndarray:
@@ -93,5 +93,5 @@ def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarr
         return packed([batch]).cpu().numpy()
 
     for group, scores in zip(groups, workers().map(score, groups), strict=True):
-        logits[group] = scores
+        logits[:, group] = scores
     return logits

@@ -1,6 +1,10 @@
-"""A released model as one small file: all but the word embeddings, which training leaves alone."""
+"""A released model as one small file: all but the word embeddings, which training leaves alone.
+
+Its card lies beside it, as ``NAME.md``.
+"""
 
 import re
+import shutil
 from pathlib import Path
 
 from safetensors.torch import load_file, save_file
@@ -30,3 +34,4 @@ def unpack(path: Path, folder: Path) -> None:
     if found.missing_keys != [FROZEN] or found.unexpected_keys:
         raise ValueError(f"{path} is no packed model: {found}")
     save(model, folder)
+    shutil.copyfile(path.with_suffix(".md"), folder / "README.md")

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from .errors import BundleFormatError, BundleIntegrityError, BundleNotFoundError
-from .manifest import MANIFEST_NAME, FileEntry, Manifest
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, manifest_name
 from .onnx_file import external_data_paths
 
 DEFAULT_MODEL = "default"
@@ -15,10 +15,15 @@ DEFAULT_MODEL = "default"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bundle:
-    """A bundle on disk: its directory and its manifest."""
+    """A bundle on disk: its manifest, beside which its files lie."""
 
-    path: Path
+    manifest_path: Path
     manifest: Manifest
+
+    @property
+    def path(self) -> Path:
+        """The directory."""
+        return self.manifest_path.parent
 
     def verified(self, entry: FileEntry) -> Path:
         """Return the path of a file of the bundle after its size and SHA-256 were checked.
@@ -31,7 +36,7 @@ class Bundle:
         size = path.stat().st_size
         if size != entry.bytes or sha256(path) != entry.sha256:
             raise BundleIntegrityError(
-                f"{path} ({size} bytes) is not the file that {MANIFEST_NAME} names"
+                f"{path} ({size} bytes) is not the file that {self.manifest_path.name} names"
                 f" ({entry.bytes} bytes, sha256 {entry.sha256[:12]}...): it was changed or cut"
                 " short; export or copy the bundle again"
             )
@@ -51,8 +56,9 @@ class Bundle:
         for location in external_data_paths(model):
             if self._inside(location) not in data:
                 raise BundleIntegrityError(
-                    f"{model} reads external data from {location!r}, which {MANIFEST_NAME} does"
-                    " not name: do not use this bundle unless you trust who made it"
+                    f"{model} reads external data from {location!r}, which"
+                    f" {self.manifest_path.name} does not name: do not use this bundle unless you"
+                    " trust who made it"
                 )
         return model
 
@@ -73,32 +79,46 @@ class Bundle:
 def open_bundle(model: str | PathLike[str] | None = None) -> Bundle:
     """Return the bundle at a path, the bundled model of that name, or the default for None.
 
-    The manifest is read; files are checked when they are used.
+    The path is that of a directory, or of a manifest where a directory holds several models. The
+    manifest is read; files are checked when they are used.
 
     :raises BundleNotFoundError: if there is none.
     :raises BundleFormatError: if its manifest cannot be used.
     """
     path = _find(DEFAULT_MODEL if model is None else model)
     try:
-        text = (path / MANIFEST_NAME).read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise BundleFormatError(f"{path / MANIFEST_NAME} is not UTF-8: {error}") from error
-    return Bundle(path=path, manifest=Manifest.from_json(text))
+        raise BundleFormatError(f"{path} is not UTF-8: {error}") from error
+    return Bundle(manifest_path=path, manifest=Manifest.from_json(text))
 
 
 def bundled_models() -> list[str]:
     """Return the names of the models that are installed with the package."""
-    return sorted(p.parent.name for p in _models_directory().glob(f"*/{MANIFEST_NAME}"))
+    return models_in(_models_directory())
+
+
+def models_in(directory: Path) -> list[str]:
+    """Return the names of the models that share a directory, a manifest each."""
+    suffix = manifest_name("")
+    return sorted(path.name.removesuffix(suffix) for path in directory.glob(f"*{suffix}"))
 
 
 def _find(model: str | PathLike[str]) -> Path:
+    """Return the path of the manifest."""
     path = Path(model)
     if (path / MANIFEST_NAME).is_file():
+        return path / MANIFEST_NAME
+    if path.name.endswith(MANIFEST_NAME) and path.is_file():
         return path
     names = bundled_models()
     if isinstance(model, str) and model in names and not path.exists():
-        return _models_directory() / model
-    known = ", ".join(names) or "none"
+        return _models_directory() / manifest_name(model)
+    if path.is_dir() and (found := models_in(path)):
+        raise BundleNotFoundError(
+            f"{path} holds several models: pass the manifest of one, such as"
+            f" {path / manifest_name(found[0])}"
+        )
     if path.is_dir():
         raise BundleNotFoundError(
             f"{path} is no bundle, it has no {MANIFEST_NAME}: make one of a Hugging Face"
@@ -106,7 +126,8 @@ def _find(model: str | PathLike[str]) -> Path:
         )
     raise BundleNotFoundError(
         f"there is no bundle at {str(model)!r}, and no bundled model of that name"
-        f" (there is: {known}): pass the path of a directory that holds {MANIFEST_NAME}"
+        f" (there is: {', '.join(names) or 'none'}): pass the path of a directory that holds"
+        f" {MANIFEST_NAME}"
     )
 
 

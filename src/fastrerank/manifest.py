@@ -12,6 +12,11 @@ MANIFEST_NAME = "fastrerank.json"
 FORMAT = 1
 
 
+def manifest_name(model: str) -> str:
+    """Return the manifest's file name of one of several models in a directory."""
+    return f"{model}.{MANIFEST_NAME}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileEntry:
     """A file of the bundle: its path inside it, with /, its size in bytes and its SHA-256."""

@@ -31,7 +31,7 @@ logger = logging.getLogger("fastrerank")
 class Reranker:
     """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
 
-    `model` is the path of a bundle or the name of a bundled model; None is the bundled default.
+    `model` is the path of a bundle, or the name of a bundled model: "default" (None) or "small".
     `runtime` is "onnxruntime", or "openvino" where that is installed. `precision` is one that the
     bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is
     what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`
@@ -102,7 +102,7 @@ class Reranker:
             "loaded %s (%s) from %s, runtime %s: %s",
             self.model_name,
             self.precision,
-            bundle.path,
+            bundle.manifest_path,
             self.runtime,
             self.runtime_reason,
         )

@@ -8,7 +8,7 @@ import pytest
 import fastrerank
 from benchmarks.paths import HERE
 
-BUNDLE = str(Path(fastrerank.__file__).parent / "models/default")
+BUNDLE = str(Path(fastrerank.__file__).parent / "models/default.fastrerank.json")
 LOAD = {
     "op": "load",
     "adapter": "fastrerank",

@@ -210,6 +210,60 @@ def test_force_replaces_nothing_but_bundles(checkpoint, tmp_path):
     assert (tmp_path / "precious/file").exists()
 
 
+def test_models_in_one_directory_store_equal_weights_once(checkpoint, tmp_path, capsys):
+    output = tmp_path / "models"
+    export(checkpoint, output, precisions=("int8",), add="large")
+    before = {path.name: path.read_bytes() for path in output.iterdir()}
+    fewer = shutil.copytree(checkpoint, tmp_path / "fewer")
+    config = json.loads((fewer / "config.json").read_text())
+    (fewer / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    export(fewer, output, precisions=("int8",), add="small", allow_drift=True)
+
+    assert {n: (output / n).read_bytes() for n in before} == before
+    small = open_bundle(output / "small.fastrerank.json").manifest
+    assert small.tokenizer.path == "tokenizer.json"
+    large_data, *own = [entry.path for entry in small.precisions["int8"].data]
+    assert large_data == "large.int8.data"
+    assert sum((output / name).stat().st_size for name in own) < len(before[large_data]) / 4
+    assert 'Reranker("path/to/small.fastrerank.json")' in (output / "small.md").read_text()
+    for name in ("large", "small"):
+        assert main(["verify", str(output / f"{name}.fastrerank.json")]) == 0
+    assert main(["verify", str(output)]) == 1
+    assert "large.fastrerank.json" in capsys.readouterr().err
+
+
+def test_a_tokenizer_of_its_own_is_kept_apart(checkpoint, tmp_path):
+    output = tmp_path / "models"
+    export(checkpoint, output, precisions=("fp32",), add="one")
+    (output / "tokenizer.json").write_text("{}")
+    export(checkpoint, output, precisions=("fp32",), add="two")
+    two = open_bundle(output / "two.fastrerank.json").manifest
+    assert two.tokenizer.path == "two.tokenizer.json"
+
+
+@pytest.mark.parametrize("name", ["large", "../large", "a/b", "", " "])
+def test_a_name_that_cannot_be_added_is_refused(checkpoint, bundle, tmp_path, name):
+    output = tmp_path / "models"
+    output.mkdir()
+    (output / "large.fastrerank.json").touch()
+    with pytest.raises(ExportError, match=r"another name|letters|exists"):
+        export(checkpoint, output, precisions=("fp32",), add=name)
+    assert [path.name for path in output.iterdir()] == ["large.fastrerank.json"]
+
+
+def test_a_model_is_added_to_models_only(checkpoint, bundle):
+    with pytest.raises(ExportError, match="no models with names"):
+        export(checkpoint, bundle, add="other")
+
+
+def test_the_card_of_the_source_is_kept(checkpoint, tmp_path):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    (source / "README.md").write_text("---\nlicense: mit\n---\n# Trained with care\n")
+    export(source, tmp_path / "b", precisions=("fp32",))
+    card = (tmp_path / "b/README.md").read_text()
+    assert card.endswith("## The card of the source\n\n# Trained with care\n")
+
+
 def test_two_labels_are_exported_as_softmax(tmp_path):
     export(save_checkpoint(tmp_path / "source", labels=2), tmp_path / "b")
     manifest = open_bundle(tmp_path / "b").manifest

@@ -69,7 +69,9 @@ def mined(smoke_folder, tmp_path_factory):
 
 def trainer_of(mined, **settings):
     settings = loop.Settings(**{"lists": 2, "warmup": 2, "supervise": (0, 2), **settings})
-    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), torch.bfloat16)
+    packed = model.Packed(
+        model.load(model.base_folder(), seed=settings.seed), torch.bfloat16, settings.exit_after
+    )
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
 
 
@@ -96,7 +98,7 @@ def test_packed_forward_is_that_of_transformers(mined):
         expected = classifier(
             input_ids=ids, token_type_ids=type_ids, attention_mask=mask.long()
         ).logits.squeeze(-1)
-        logits = model.Packed(classifier, torch.float32)([(ids, type_ids, lengths)])
+        logits = model.Packed(classifier, torch.float32)([(ids, type_ids, lengths)])[0]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -107,7 +109,7 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
     trainer.take_step()
     checkpoint = tmp_path / "last.pt"
     loop.write_checkpoint(trainer, checkpoint)
-    mean = average.averaged([checkpoint, checkpoint])
+    mean = average.averaged([checkpoint, checkpoint], trainer.settings.exit_after).model
     calibrate.apply(mean, 2.0, -1.0)
     model.save(mean, tmp_path / "hf")
 
@@ -136,7 +138,9 @@ def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
     trainer.take_step()
     model.save(trainer.packed.model, tmp_path / "release")
     weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
+    (tmp_path / "packed.md").write_text("# What it is")
     weights.unpack(tmp_path / "packed.safetensors", tmp_path / "again")
+    assert (tmp_path / "again/README.md").read_text() == "# What it is"
     for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "release" / name

@@ -36,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--label-column", type=int, help="of two labels, the relevant one (1)")
     parser.add_argument("--calibration", type=Path, help="pairs of your own to measure on, JSONL")
     parser.add_argument("--allow-drift", action="store_true", help="write it beyond the limits too")
+    parser.add_argument(
+        "--add",
+        metavar="NAME",
+        help="add the model as NAME to those in the output directory, sharing what is the same",
+    )
     parser.add_argument("--force", action="store_true", help="replace an existing bundle")
 
 
@@ -56,6 +61,7 @@ def run(arguments: argparse.Namespace) -> int:
         calibration=arguments.calibration,
         allow_drift=arguments.allow_drift,
         force=arguments.force,
+        add=arguments.add,
     )
     export_bundle(
         arguments.source,

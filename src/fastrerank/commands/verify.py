@@ -47,7 +47,7 @@ def _scores_match(bundle: Bundle, precision: str, golden: Golden) -> bool:
     except KeyError as error:
         raise BundleIntegrityError(f"the manifest has no golden logits for {error}") from error
     # The golden logits are ONNX Runtime's.
-    with Reranker(bundle.path, precision=precision, runtime="onnxruntime") as reranker:
+    with Reranker(bundle.manifest_path, precision=precision, runtime="onnxruntime") as reranker:
         logits = reranker.score(pairs, raw=True)
     largest = float(np.abs(logits - expected).max())
     passed = largest <= tolerance
