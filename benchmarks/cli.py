@@ -112,7 +112,7 @@ def _quality(options: argparse.Namespace) -> None:
     for result in measure_quality(
         _ours(options), options.checkpoint, options.threads, options.set, options.limit
     ):
-        _store(options, f"quality-{result['set']}", result)
+        _store(options, f"quality-{result['model']}-{result['set']}", result)
 
 
 def _report(options: argparse.Namespace) -> None:

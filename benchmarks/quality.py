@@ -1,4 +1,4 @@
-"""nDCG@10 of the evaluation sets, by evaluate.py."""
+"""nDCG@10 of the evaluation sets by evaluate.py: of a checkpoint's bundle, and as listed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,8 @@ def measure_quality(
 ) -> Iterator[dict[str, Any]]:
     """Yield nDCG@10 of each system on each set, smallest sets first, or on its first queries.
 
+    `first_stage` is that of the candidates as they come.
+
     :raises BenchmarkError: if a system fails.
     """
     data = data_directory()
@@ -31,11 +33,14 @@ def measure_quality(
     names = sets or [path.name.removesuffix(".jsonl.gz") for path in files]
     for name in names:
         rows = list(read_evaluation(data / f"eval/{name}.jsonl.gz"))[:limit]
+        as_listed = [[-float(rank) for rank in range(len(row["candidates"]))] for row in rows]
         result: dict[str, Any] = {
             "kind": "quality",
             "environment": environment_record(threads),
             "set": name,
             "queries": len(rows),
+            "model": checkpoint.resolve().name,
+            "first_stage": round(evaluate(data, name, rows, as_listed), 4),
             "systems": {},
         }
         with progress(len(systems) * len(rows), name) as step:

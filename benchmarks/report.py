@@ -220,20 +220,19 @@ def _scaling(result: Result) -> str:
 
 
 def _quality(results: list[Result]) -> str:
-    names = list(dict.fromkeys(name for r in results for name in r["systems"]))
-    labels = {name: r["systems"][name]["label"] for r in results for name in r["systems"]}
+    cells: dict[tuple[str, int], dict[str, str]] = {}  # set and queries -> column -> figure
+    for r in results:
+        row = cells.setdefault((r["set"], r["queries"]), {"first stage": f"{r['first_stage']:.4f}"})
+        for system in r["systems"].values():
+            row[f"{r['model']}, {system['label']}"] = f"{system['ndcg']:.4f}"
+    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
     rows = [
-        [
-            r["set"],
-            str(r["queries"]),
-            *(f"{r['systems'][n]['ndcg']:.4f}" if n in r["systems"] else "" for n in names),
-        ]
-        for r in results
+        [name, str(queries), *(row.get(column, "") for column in columns)]
+        for (name, queries), row in cells.items()
     ]
-    head = ["set", "queries", *(labels[name] for name in names)]
     return (
-        f"## nDCG@10\n\n`python -m benchmarks quality`, by evaluate.py.\n\n{table(head, rows)}\n"
-        f"{measured_on(results[-1]['environment'])}"
+        "## nDCG@10\n\n`python -m benchmarks quality --checkpoint CHECKPOINT`, by evaluate.py.\n\n"
+        f"{table(['set', 'queries', *columns], rows)}\n{measured_on(results[-1]['environment'])}"
     )
 
 

@@ -46,10 +46,10 @@ class Settings:
     decay_from: int = 0
     supervise: tuple[int, int] = (300, 1200)
     supervision: float = 1.0
-    lexical: float = 8.0
+    lexical: float = 14.0
     exit_after: int = 3
     exit_weight: float = 0.3
-    max_lengths: tuple[int, ...] = (80, 128, 256)
+    max_lengths: tuple[int, ...] = (160, 256)
     average: float = 0.998
     save_seconds: float = 300.0
     validate_steps: int = 500

@@ -13,7 +13,7 @@ from .model import Packed, pad
 from .workers import workers
 
 DEPTH = 15
-MAX_LENGTH = 192
+MAX_LENGTH = 256
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
