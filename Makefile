@@ -13,7 +13,7 @@ demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints
 	  'The giant panda is a bear species endemic to China.' \
 	  'Guanacos are wild camelids that live in the mountains of Peru and Chile.' \
 	  'Lima, the capital of Peru, lies on the coast of the Pacific.' \
-	  | $(VENV)/bin/fastrerank rerank --query 'What animals can I find near Peru?' --top-n 2
+	  | $(VENV)/bin/fastrerank rerank --query 'Which animals live in the mountains of Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.
 	FASTRERANK_REQUIRE_CLIENTS=all $(DEV)/pytest
@@ -31,18 +31,19 @@ lint: $(DEV_VENV)/installed
 	$(DEV)/ruff format --check
 	$(DEV)/mypy
 
-# The bundled models, from the weights that export/train/weights holds.
+# The bundled models, from the trained weights in the repository.
 MODELS = build/models
 LICENSE_OF_WEIGHTS = Apache-2.0; trained in part on CC BY-SA 4.0 data
+define add_model
+	$(DEV)/python -m fastrerank.export.train unpack export/train/weights/$(2).safetensors --out build/checkpoints/$(2)
+	$(DEV)/fastrerank export build/checkpoints/$(2) $(MODELS) --add $(1) --precision int8 --license "$(LICENSE_OF_WEIGHTS)"
+endef
 model: $(DEV_VENV)/installed
 	rm -rf $(MODELS) build/checkpoints
-	for name in default small; do \
-	  $(DEV)/python -m fastrerank.export.train unpack export/train/weights/$$name.safetensors \
-	    --out build/checkpoints/fastrerank-$$name && \
-	  $(DEV)/fastrerank export build/checkpoints/fastrerank-$$name $(MODELS) --add $$name \
-	    --precision int8 --license "$(LICENSE_OF_WEIGHTS)" || exit 1; \
-	done
-	rm -rf src/fastrerank/models && mv $(MODELS) src/fastrerank/models
+	$(call add_model,default,fastrerank-minilm-l6)
+	$(call add_model,small,fastrerank-minilm-l3)
+	rm -rf src/fastrerank/models
+	mv $(MODELS) src/fastrerank/models
 
 # Every system, every workload: make bench; a part: make bench ARGS='run --quick --workload long'
 ARGS ?= run

@@ -30,7 +30,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         options.systems = chosen_systems(options.peers)
-        options.checkpoint = options.checkpoint or data_directory() / "model"
+        options.checkpoint = (options.checkpoint or data_directory() / "model").resolve()
         COMMANDS[options.command][0](options)
     except ValueError as error:
         parser.error(str(error))

@@ -34,8 +34,8 @@ def environment_python(name: str) -> Path:
         (directory / "installed").write_text(_hash([requirements]) + sys.version)
     source = source_hash("src", "export") + _hash([ROOT / "pyproject.toml"])
     if name in WITH_FASTRERANK and _changed(directory / "source", source):
-        # An old build directory would hand its stale modules to the new wheel.
-        shutil.rmtree(ROOT / "build", ignore_errors=True)
+        # Modules of an old build would get into the new wheel.
+        shutil.rmtree(ROOT / "build/lib", ignore_errors=True)
         _run(name, _pip(python, "--no-deps", "--force-reinstall", str(ROOT)))
         (directory / "source").write_text(source)
     return python

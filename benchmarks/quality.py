@@ -39,7 +39,7 @@ def measure_quality(
             "environment": environment_record(threads),
             "set": name,
             "queries": len(rows),
-            "model": checkpoint.resolve().name,
+            "model": checkpoint.name,
             "first_stage": round(evaluate(data, name, rows, as_listed), 4),
             "systems": {},
         }

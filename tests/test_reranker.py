@@ -54,11 +54,19 @@ def test_every_index_is_ranked_once_by_falling_score_ties_in_order(tiny, query, 
 def test_the_bundled_model_answers_a_real_question(reranker):
     response = reranker.rerank(QUERY, DOCUMENTS, top_n=2, return_documents=True)
     assert {result.index for result in response.results} == {1, 2}
-    assert response.results[0].relevance_score > 0.5
+    worst = reranker.rerank(QUERY, DOCUMENTS).results[2:]
+    assert response.results[0].relevance_score > 3 * worst[0].relevance_score
     assert response.truncated == []
     assert not response.query_truncated
     texts = {result.index: result.document for result in response.results}
     assert texts == {1: DOCUMENTS[1], 2: DOCUMENTS[2]}
+
+
+def test_the_small_model_answers_by_its_name(reranker):
+    with Reranker("small", threads=2) as small:
+        response = small.rerank(QUERY, DOCUMENTS, top_n=2)
+    assert {result.index for result in response.results} == {1, 2}
+    assert response.model == "fastrerank-minilm-l3" != reranker.model_name
 
 
 def test_a_response_is_plain_json(reranker):
