@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrerank.batching import batches, windows
+from fastrerank.batching import batches
 
 lengths = st.lists(st.integers(0, 600), max_size=200)
 
@@ -35,11 +35,6 @@ def test_no_two_neighbouring_batches_fit_in_one(lengths, budget):
 def test_longest_come_first_and_equal_lengths_keep_their_order(lengths):
     order = [int(i) for batch in batches(np.array(lengths, dtype=np.int64), 100) for i in batch]
     assert order == sorted(range(len(lengths)), key=lambda i: -lengths[i])
-
-
-def test_windows_double_up_to_the_largest():
-    sizes = windows(16, 100)
-    assert [next(sizes) for _ in range(5)] == [16, 32, 64, 100, 100]
 
 
 @pytest.mark.parametrize("budget", [1, 10_000])

@@ -3,7 +3,9 @@
 import gzip
 import itertools
 import json
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,24 @@ CLOZE_RATES = {
     "squad-sent-paragraph": 0.3,
 }
 CLOZE_WORDS = (5, 24)
+
+# Keyword queries per passage: the sets' own queries are whole questions, people search with less.
+KEYWORD_RATES = {
+    "clapnq": 2.0,
+    "pubmedqa": 2.0,
+    "covidqa": 1.0,
+    "medquad": 0.3,
+    "selqa-window": 1.0,
+    "selqa-paragraph": 0.5,
+    "squad-sent-window": 1.0,
+    "squad-sent-paragraph": 0.5,
+}
+KEYWORDS = (2, 5)
+
+# The pool of queries that are asked of the passages of all sets.
+EVERYTHING = "everything"
+# Queries that the program made: nobody judged their positives, the teacher alone knows.
+MADE = ("cloze", "keywords")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,6 +215,31 @@ def _cut_sentences(corpus: Corpus, i: int, times: int, rng: np.random.Generator)
                 excluded=(i,),
             )
         )
+
+
+def add_keywords(corpus: Corpus, *, seed: int = 0) -> None:
+    """Make queries of a few words of a passage, the rarer the likelier, in their order."""
+    rng = np.random.default_rng([seed, 102])
+    shown = {p for q in corpus.queries if q.held_out for p in q.positives}
+    words_of = [re.findall(r"[^\W\d_]{3,}", text.lower()) for text in corpus.texts]
+    frequency = Counter(itertools.chain.from_iterable(map(set, words_of)))
+    for i, words in enumerate(words_of):
+        rate = KEYWORD_RATES.get(corpus.set_names[i], 0.0)
+        distinct = list(dict.fromkeys(words))
+        if i in shown or len(distinct) < 2 * KEYWORDS[1]:
+            continue
+        weights = np.array([math.log(len(words_of) / frequency[w]) ** 2 for w in distinct])
+        for _ in range(int(rate) + int(rng.random() < rate % 1)):
+            count = int(rng.integers(KEYWORDS[0], KEYWORDS[1] + 1))
+            chosen = rng.choice(len(distinct), count, replace=False, p=weights / weights.sum())
+            corpus.queries.append(
+                Query(
+                    set_name="keywords",
+                    pool=EVERYTHING,
+                    text=" ".join(distinct[c] for c in sorted(chosen)),
+                    positives=(i,),
+                )
+            )
 
 
 def split_sentences(text: str) -> list[str]:

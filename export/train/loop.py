@@ -20,7 +20,7 @@ from .workers import workers
 
 CHUNK_TOKENS = 8192
 HEADS = ("model.classifier", "model.bert.pooler", "exit")
-MAX_WASTE = 0.15  # of a list's few pairs: less would make its products too small
+MAX_WASTE = 0.3  # of a list's few pairs: less would make its products too small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class Settings:
     lexical: float = 14.0
     exit_after: int = 3
     exit_weight: float = 0.3
-    max_lengths: tuple[int, ...] = (160, 256)
+    max_lengths: tuple[int, ...] = (96, 160, 256)
     average: float = 0.998
     save_seconds: float = 300.0
     validate_steps: int = 500

@@ -2,7 +2,6 @@
 
 import json
 import pickle
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +52,7 @@ def prepare(folder: Path, cache: Path, device: str = "cpu") -> Mined:
         corpus = data.load(folder)
         data.add_windows(corpus)
         data.add_cloze(corpus)
+        data.add_keywords(corpus)
         _encode(corpus, cache, device)
         done.write_text(json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)}))
     return read(cache)
@@ -79,7 +79,7 @@ def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
         pickle.dump((corpus, Bm25(corpus.texts)), file)
     encoder = Packed(load(base_folder()), torch.bfloat16)
     encoder.to(device)
-    vectors = {}
+    vectors: dict[str, np.ndarray] = {}
     for name, texts, limit in (
         ("query", queries, QUERY_TOKENS),
         ("passage", corpus.texts, PASSAGE_TOKENS),
@@ -118,7 +118,7 @@ def nearest(corpus: data.Corpus, queries: np.ndarray, passages: np.ndarray) -> n
     pool_of = np.array([q.pool for q in corpus.queries])
     set_of = np.array(corpus.set_names)
     for pool in np.unique(pool_of):
-        rows = np.flatnonzero(set_of == pool)
+        rows = pool_rows(set_of, pool)
         pool_vectors = torch.from_numpy(passages[rows].astype(np.float32))
         asked = np.flatnonzero(pool_of == pool)
         for part in np.array_split(asked, max(len(asked) // 1024, 1)):
@@ -135,7 +135,7 @@ def bm25_top(mined: Mined, query: int, rows: np.ndarray, count: int) -> np.ndarr
     return rows[best[scores[best] > 0]]
 
 
-def pool_rows(corpus: data.Corpus, names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Return the passage indices of each named set."""
-    set_of = np.array(corpus.set_names)
-    return {name: np.flatnonzero(set_of == name) for name in names}
+def pool_rows(set_names: np.ndarray, pool: str) -> np.ndarray:
+    """Return the passages in ``pool``, a set or all of them; never what a cloze left over."""
+    everything = pool == data.EVERYTHING
+    return np.flatnonzero(set_names != "cloze" if everything else set_names == pool)

@@ -33,6 +33,8 @@ AFTER_QKV = (
     "output.dense",
     "output.LayerNorm",
 )
+# oneDNN compiles its products for each shape, which takes longer than a product: few shapes.
+LENGTH_STEP = 32
 LayerWeights = list[Tensor]
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -197,9 +199,10 @@ def _by_head(x: Tensor, heads: int) -> Tensor:
 
 
 def pad(rows: list[np.ndarray], document_starts: list[int]) -> Batch:
-    """Return ids, type ids and lengths of pairs, padded to the longest."""
+    """Return ids, type ids and lengths of pairs, padded to a common multiple of ``LENGTH_STEP``."""
     lengths = torch.tensor([len(row) for row in rows])
-    ids = torch.zeros(len(rows), int(lengths.max()), dtype=torch.long)
+    padded = -(-int(lengths.max()) // LENGTH_STEP) * LENGTH_STEP
+    ids = torch.zeros(len(rows), padded, dtype=torch.long)
     type_ids = torch.zeros_like(ids)
     for i, (row, start) in enumerate(zip(rows, document_starts, strict=True)):
         ids[i, : len(row)] = torch.from_numpy(row)

@@ -6,22 +6,24 @@ from functools import lru_cache
 
 import numpy as np
 
-from .mine import NEIGHBOURS, Mined
+from .data import MADE
+from .mine import NEIGHBOURS, Mined, pool_rows
 
 # Share of the lists per set. Search questions in natural case and passages of a length as search
 # returns them come first; single sentences and questions by template are plenty but narrow.
 WEIGHTS = {
-    "clapnq": 0.16,
-    "squad-sent-window": 0.15,
-    "cloze": 0.12,
-    "squad-sent-paragraph": 0.10,
+    "clapnq": 0.20,
+    "keywords": 0.15,
+    "squad-sent-window": 0.13,
+    "cloze": 0.10,
     "selqa-window": 0.10,
-    "covidqa": 0.08,
-    "medquad": 0.08,
-    "squad-sent": 0.08,
-    "selqa-paragraph": 0.05,
-    "pubmedqa": 0.04,
-    "selqa": 0.04,
+    "squad-sent-paragraph": 0.08,
+    "covidqa": 0.06,
+    "medquad": 0.05,
+    "squad-sent": 0.05,
+    "selqa-paragraph": 0.04,
+    "pubmedqa": 0.02,
+    "selqa": 0.02,
 }
 EPOCH = 20_000
 # A neighbour as near as this to the query, relative to the positive, may well answer it.
@@ -70,7 +72,8 @@ class Sampler:
             if rows:
                 self._by_set[name] = np.array(rows)
         sets = np.array(mined.corpus.set_names)
-        self._pools = {name: np.flatnonzero(sets == name) for name in set(mined.corpus.set_names)}
+        pools = {q.pool for q in mined.corpus.queries}
+        self._pools = {name: pool_rows(sets, name) for name in pools}
         # Held-out positives are never shown as negatives: that would teach against the validation.
         self._hidden = {p for q in mined.corpus.queries if q.held_out for p in q.positives}
         self._epoch = lru_cache(maxsize=2)(self._plan)
@@ -123,5 +126,5 @@ class Sampler:
             query=query,
             candidates=np.array(chosen),
             judged=np.isin(chosen, row.judged),
-            supervised=row.set_name != "cloze",
+            supervised=row.set_name not in MADE,
         )

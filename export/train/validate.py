@@ -28,15 +28,16 @@ class Task:
 
 def tasks(mined: Mined, per_set: int) -> list[Task]:
     """Return held-out queries with the union of both first stages' top 15 and the positives."""
-    rows = pool_rows(mined.corpus, SETS)
+    set_names = np.array(mined.corpus.set_names)
     out: list[Task] = []
     for name in SETS:
+        rows = pool_rows(set_names, name)
         chosen = [
             i for i, q in enumerate(mined.corpus.queries) if q.set_name == name and q.held_out
         ]
         for query in chosen[:per_set]:
             positives = np.array(mined.corpus.queries[query].positives)
-            lexical = bm25_top(mined, query, rows[name], DEPTH)
+            lexical = bm25_top(mined, query, rows, DEPTH)
             semantic = mined.neighbours[query][:DEPTH]
             candidates = np.unique(np.concatenate([lexical, semantic[semantic >= 0], positives]))
             out.append(

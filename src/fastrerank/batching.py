@@ -26,15 +26,3 @@ def batches(
             batch = batch[lengths[batch] == longest]
         yield batch
         start += len(batch)
-
-
-def windows(first: int, largest: int) -> Iterator[int]:
-    """Yield sizes that double from `first` up to `largest`, for ever.
-
-    Scoring starts after the first, small window was tokenised; the later, larger ones are tokenised
-    while it runs, and give batches of more equal length.
-    """
-    size = first
-    while True:
-        yield size
-        size = min(2 * size, largest)

@@ -2,13 +2,13 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .batching import batches, windows
+from .batching import batches
 from .collate import collate
 from .manifest import Manifest
 from .memory import HeapTrimmer
@@ -18,8 +18,9 @@ from .session import Session
 from .tokenization import Encoding, Pair, PairTokenizer
 from .workers import Workers
 
-# Pairs that are tokenised at once: few at first, so that scoring starts at once.
-FIRST_WINDOW, LARGEST_WINDOW = 16, 256
+# Pairs that are tokenised at once: few at first, so that scoring starts at once; then, beside the
+# scoring, so many that pairs of like length meet in a batch.
+FIRST_WINDOW, WINDOW = 16, 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +83,7 @@ class PairScorer:
 
         The answers are complete once the batches have run.
         """
-        for size in windows(FIRST_WINDOW, LARGEST_WINDOW):
+        for size in chain([FIRST_WINDOW], repeat(WINDOW)):
             encodings = self._tokenizer.encode_pairs(list(islice(pairs, size)))
             if not encodings:
                 return

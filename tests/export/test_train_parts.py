@@ -10,7 +10,7 @@ pytest.importorskip("Stemmer", reason="needs pip install 'fastrerank[train]'")
 
 from fastrerank.export.train import bm25, calibrate, data, loop, tokens, validate  # noqa: E402
 from fastrerank.export.train.loss import LossWeights, list_loss  # noqa: E402
-from fastrerank.export.train.mine import Mined  # noqa: E402
+from fastrerank.export.train.mine import Mined, pool_rows  # noqa: E402
 from fastrerank.export.train.sample import FALSE_NEGATIVE_MARGIN, Mix, Sampler  # noqa: E402
 from hypothesis import given  # noqa: E402 - after the skips
 from hypothesis import strategies as st  # noqa: E402
@@ -125,6 +125,27 @@ def test_cloze_queries_are_cut_out_of_their_passage():
         assert query.text not in rest
         assert query.excluded == (0,)
         assert sorted(f"{query.text}. {rest}".split()) == sorted(text.split())
+
+
+def test_keyword_queries_are_words_of_their_passage_in_its_order():
+    corpus = data.Corpus()
+    for first in "xyz":
+        corpus.add("the " + " ".join(f"{first}{second}word" for second in "abcdefghij"), "clapnq")
+    corpus.add("the few words", "clapnq")
+    data.add_keywords(corpus)
+    assert len(corpus.queries) == 6  # two of each passage that has words enough
+    for query in corpus.queries:
+        words, passage = query.text.split(), corpus.texts[query.positives[0]].split()
+        assert data.KEYWORDS[0] <= len(words) <= data.KEYWORDS[1]
+        assert "the" not in words  # in every passage: says nothing
+        assert [w for w in passage if w in words] == words
+        assert query.pool == data.EVERYTHING
+
+
+def test_the_pool_of_everything_leaves_out_what_a_cloze_left_over():
+    names = np.array(["clapnq", "cloze", "selqa", "clapnq"])
+    assert list(pool_rows(names, data.EVERYTHING)) == [0, 2, 3]
+    assert list(pool_rows(names, "clapnq")) == [0, 3]
 
 
 def test_coverage_is_a_share_and_highest_where_all_words_occur():
