@@ -45,8 +45,8 @@ class Settings:
     warmup: int = 200
     decay_from: int = 0
     supervise: tuple[int, int] = (300, 1200)
-    supervision: float = 1.0
-    lexical: float = 14.0
+    supervision: float = 0.15
+    lexical: float = 6.0
     exit_after: int = 3
     exit_weight: float = 0.3
     max_lengths: tuple[int, ...] = (96, 160, 256)
@@ -213,7 +213,7 @@ class Trainer:
 def teacher(mined: Mined, query: int, passages: np.ndarray, lexical: float) -> np.ndarray:
     """Return the teacher's logits: the bi-encoder's cosine as it was trained, and BM25's share.
 
-    On the held-out queries the sum is above either part on every set but one.
+    On held-out queries the sum is above either part on most sets, at weights of BM25 up to 16.
     """
     cosines = COSINE_SCALE * mined.cosines(query, passages)
     return cosines + lexical * mined.coverage(query, passages)
