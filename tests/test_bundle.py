@@ -235,6 +235,6 @@ def test_an_input_that_no_pair_provides_is_refused(bundle):
 def test_two_labels_are_scored_by_their_difference(tmp_path):
     from tiny import tiny_logit, write_tiny_bundle
 
-    with Reranker(write_tiny_bundle(tmp_path, labels=2)) as reranker:
+    with Reranker(write_tiny_bundle(tmp_path, labels=2), runtime="onnxruntime") as reranker:
         logits = reranker.score([("w10", "w90 w91")], raw=True)
     assert logits == pytest.approx(np.array([tiny_logit("w10", "w90 w91")]), abs=1e-5)

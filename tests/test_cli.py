@@ -78,7 +78,7 @@ def test_standard_input_is_read_and_a_terminal_gets_a_table(tiny_bundle):
     ("arguments", "status", "words"),
     [
         (["rerank", "-q", "x", "--top-n", "0", "FILE"], 2, "top_n is 0"),
-        (["rerank", "-q", "x", "--precision", "fp16", "FILE"], 2, "there is: int8"),
+        (["rerank", "-q", "x", "--precision", "fp16", "FILE"], 2, "int8 (onnxruntime)"),
         (["rerank", "-q", "x", "-m", "no-such", "FILE"], 1, "no bundle at 'no-such'"),
         (["rerank", "-q", "x", "/no/such/file"], 1, "/no/such/file"),
         (["rerank", "-q", "x", "--truncate", "none", "--max-length", "8", "FILE"], 2, "tokens"),

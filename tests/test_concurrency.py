@@ -114,7 +114,10 @@ def test_idle_threads_use_no_processor_time(reranker):
 
 
 def test_nothing_is_printed_and_loading_is_logged(tiny_bundle, capfd, caplog):
-    with caplog.at_level(logging.INFO, logger="fastrerank"), Reranker(tiny_bundle) as reranker:
+    with (
+        caplog.at_level(logging.INFO, logger="fastrerank"),
+        Reranker(tiny_bundle, runtime="onnxruntime") as reranker,
+    ):
         reranker.rerank("w9", ["w8"])
     assert capfd.readouterr() == ("", "")
     assert "tiny (int8)" in caplog.text

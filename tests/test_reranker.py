@@ -260,7 +260,7 @@ def test_counting_tokens(tiny):
 
 
 def test_the_repr_says_what_was_chosen(tiny_bundle):
-    with Reranker(tiny_bundle, threads=3, max_length=16) as reranker:
+    with Reranker(tiny_bundle, runtime="onnxruntime", threads=3, max_length=16) as reranker:
         assert repr(reranker) == (
             "Reranker('tiny', precision='int8', runtime='onnxruntime', threads=3, max_length=16)"
         )
