@@ -24,6 +24,8 @@ MIN_WEIGHT_ELEMENTS = 1 << 12  # smaller products (a classifier) stay fp32: noth
 _MIN_TABLE_ROWS = 1024
 _LARGEST = 127
 _LARGEST_PAIR = 128  # 255 x 128 = 32640 still fits in 16 bits
+# A subnormal scale has lost its digits: channels of weights so small are zeros.
+_SMALLEST_SCALE = np.finfo(np.float32).tiny
 
 
 def quantize_int8(model: ModelProto, calibration: Sequence[Mapping[str, Array]] = ()) -> ModelProto:
@@ -66,7 +68,7 @@ def quantize_channels(weight: Array) -> tuple[Array, Array]:
     peak = np.abs(weight).max(axis=0) / _LARGEST
     pair_peak = np.abs(even + odd).max(axis=0, initial=0) / _LARGEST_PAIR
     scale = np.maximum(peak, pair_peak).astype(np.float32)
-    scale[scale == 0] = 1
+    scale[scale < _SMALLEST_SCALE] = 1
     values = np.clip(np.rint(weight / scale), -_LARGEST, _LARGEST).astype(np.int32)
     # Two roundings up can pass the limit by one: take it from the larger of the two.
     first, second = values[0 : len(weight) // 2 * 2 : 2], values[1::2]
@@ -81,7 +83,7 @@ def quantize_channels(weight: Array) -> tuple[Array, Array]:
 def quantize_rows(table: Array) -> tuple[Array, Array]:
     """Return int8 values and float32 scales [rows, 1] of a lookup table."""
     scale = (np.abs(table).max(axis=1, keepdims=True) / _LARGEST).astype(np.float32)
-    scale[scale == 0] = 1
+    scale[scale < _SMALLEST_SCALE] = 1
     return np.rint(table / scale).astype(np.int8), scale
 
 

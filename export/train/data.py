@@ -86,6 +86,10 @@ class Corpus:
         self.set_names.append(set_name)
         return len(self.texts) - 1
 
+    def held_out_positives(self) -> set[int]:
+        """Return the passages that validation asks for: no training query may show them."""
+        return {p for q in self.queries if q.held_out for p in q.positives}
+
 
 def read_jsonl(path: Path) -> Iterator[Row]:
     """Yield the rows of a gzip-compressed JSON lines file."""
@@ -190,12 +194,17 @@ def add_cloze(corpus: Corpus, *, seed: int = 0) -> None:
     (inverse cloze task, Lee et al. 2019, arXiv:1906.00300).
     """
     rng = np.random.default_rng([seed, 101])
-    shown = {p for q in corpus.queries if q.held_out for p in q.positives}
+    shown = corpus.held_out_positives()
     for i in range(len(corpus.texts)):
         rate = CLOZE_RATES.get(corpus.set_names[i], 0.0)
-        times = int(rate) + int(rng.random() < rate % 1)
+        times = _times(rate, rng)
         if i not in shown:
             _cut_sentences(corpus, i, times, rng)
+
+
+def _times(rate: float, rng: np.random.Generator) -> int:
+    """Return a whole number whose mean is ``rate``."""
+    return int(rate) + int(rng.random() < rate % 1)
 
 
 def _cut_sentences(corpus: Corpus, i: int, times: int, rng: np.random.Generator) -> None:
@@ -220,7 +229,7 @@ def _cut_sentences(corpus: Corpus, i: int, times: int, rng: np.random.Generator)
 def add_keywords(corpus: Corpus, *, seed: int = 0) -> None:
     """Make queries of a few words of a passage, the rarer the likelier, in their order."""
     rng = np.random.default_rng([seed, 102])
-    shown = {p for q in corpus.queries if q.held_out for p in q.positives}
+    shown = corpus.held_out_positives()
     words_of = [re.findall(r"[^\W\d_]{3,}", text.lower()) for text in corpus.texts]
     frequency = Counter(itertools.chain.from_iterable(map(set, words_of)))
     for i, words in enumerate(words_of):
@@ -229,7 +238,7 @@ def add_keywords(corpus: Corpus, *, seed: int = 0) -> None:
         if i in shown or len(distinct) < 2 * KEYWORDS[1]:
             continue
         weights = np.array([math.log(len(words_of) / frequency[w]) ** 2 for w in distinct])
-        for _ in range(int(rate) + int(rng.random() < rate % 1)):
+        for _ in range(_times(rate, rng)):
             count = int(rng.integers(KEYWORDS[0], KEYWORDS[1] + 1))
             chosen = rng.choice(len(distinct), count, replace=False, p=weights / weights.sum())
             corpus.queries.append(

@@ -75,7 +75,7 @@ class Sampler:
         pools = {q.pool for q in mined.corpus.queries}
         self._pools = {name: pool_rows(sets, name) for name in pools}
         # Held-out positives are never shown as negatives: that would teach against the validation.
-        self._hidden = {p for q in mined.corpus.queries if q.held_out for p in q.positives}
+        self._hidden = mined.corpus.held_out_positives()
         self._epoch = lru_cache(maxsize=2)(self._plan)
 
     def _plan(self, epoch: int) -> np.ndarray:
