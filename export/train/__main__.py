@@ -30,6 +30,8 @@ def main() -> None:
     run.add_argument("--name", required=True, help="folder of the run below STATE/runs")
     run.add_argument("--pause-file", type=Path, help="sleep while this file exists")
     run.add_argument("--start", type=Path, help="a release to start from, not all-MiniLM-L6-v2")
+    run.add_argument("--start-early", type=Path, help="the small model of that release")
+    run.add_argument("--teacher", type=Path, help="a release that teaches too")
     run.add_argument("--branch-from", type=Path, help="start at another run's checkpoint")
     for item in fields(loop.Settings):
         if item.type in (int, float):
@@ -88,11 +90,15 @@ def train(arguments: argparse.Namespace) -> None:
     mined = prepare(arguments)
     given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
     settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
-    origin = arguments.start or model.base_folder()
-    start = model.load(origin, seed=settings.seed)
-    packed = model.Packed(start, torch.bfloat16, settings.exit_after).to(arguments.device)
+    start, early = (
+        folder and weights.load_to_train(folder)
+        for folder in (arguments.start, arguments.start_early)
+    )
+    start = start or model.load(model.base_folder(), seed=settings.seed)
+    packed = model.Packed(start, torch.bfloat16, settings.exit_after, early).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
-    trainer = loop.Trainer(packed, mined, sampler, settings)
+    teaching = arguments.teacher and model.Packed(model.load(arguments.teacher), torch.bfloat16)
+    trainer = loop.Trainer(packed, mined, sampler, settings, teaching)
     folder = arguments.state / "runs" / arguments.name
     if arguments.branch_from and not (folder / "last.pt").exists():
         loop.restore(trainer, arguments.branch_from)

@@ -38,6 +38,11 @@ def apply(model: BertForSequenceClassification, scale: float, offset: float) -> 
         model.classifier.bias.mul_(scale).add_(offset)
 
 
+def undo(model: BertForSequenceClassification, scale: float, offset: float) -> None:
+    """Take scale and offset out of the classifier's weights again: logits as they were trained."""
+    apply(model, 1 / scale, -offset / scale)
+
+
 def reliability(
     logits: np.ndarray, relevant: np.ndarray, bins: int = 10
 ) -> list[tuple[float, float, int]]:

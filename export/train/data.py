@@ -20,7 +20,7 @@ SETS = ("selqa", "medquad", "pubmedqa", "clapnq", "squad-sent", "covidqa")
 # Sets of single sentences, stored in the order of their articles: neighbours make passages, as
 # long as search returns them (words).
 SENTENCE_SETS = ("selqa", "squad-sent")
-WINDOW_WORDS = {"window": 55, "paragraph": 140}
+WINDOW_WORDS = {"window": 55, "paragraph": 140, "page": 300}
 
 # Cloze queries per passage of a set: many where questions are few and texts are rich.
 CLOZE_RATES = {
@@ -32,6 +32,8 @@ CLOZE_RATES = {
     "selqa-paragraph": 0.5,
     "squad-sent-window": 0.1,
     "squad-sent-paragraph": 0.3,
+    "selqa-page": 1.0,
+    "squad-sent-page": 0.6,
 }
 CLOZE_WORDS = (5, 24)
 
@@ -45,6 +47,8 @@ KEYWORD_RATES = {
     "selqa-paragraph": 0.5,
     "squad-sent-window": 1.0,
     "squad-sent-paragraph": 0.5,
+    "selqa-page": 0.5,
+    "squad-sent-page": 0.5,
 }
 KEYWORDS = (2, 5)
 

@@ -14,12 +14,12 @@ import torch
 
 from . import tokens
 from .data import Row, read_jsonl
-from .mine import embed
+from .mine import EMBEDDED_TOKENS, embed
 from .model import Packed, base_folder, load
 from .validate import score_pairs
 
 SETS = ("trec-dl-2019", "noveleval", "scifact", "cranfield", "xquad-en")
-QUERY_TOKENS, MAX_LENGTH = 64, 256
+QUERY_TOKENS, MAX_LENGTH = 64, 512
 Scorer = Callable[[Packed, tokens.TokenIds, tokens.TokenIds, list[tuple[int, int]]], np.ndarray]
 
 
@@ -31,19 +31,22 @@ def evaluate(
     out.mkdir(parents=True, exist_ok=True)
     for name in sets:
         source, run = data / "eval" / f"{name}.jsonl.gz", out / f"{name}.trec"
-        write_run(run, list(read_jsonl(source)), cosines if bi_encoder else logits, packed)
+        score, tokens_read = (cosines, EMBEDDED_TOKENS) if bi_encoder else (logits, MAX_LENGTH - 2)
+        write_run(run, list(read_jsonl(source)), score, packed, tokens_read)
         command = [sys.executable, *map(str, (data / "evaluate.py", source, run)), "--json"]
         result = subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
         yield name, json.loads(result.stdout)
 
 
-def write_run(path: Path, rows: list[Row], score: Scorer, packed: Packed) -> None:
-    """Score all candidates of all rows and write a TREC run."""
+def write_run(
+    path: Path, rows: list[Row], score: Scorer, packed: Packed, document_tokens: int
+) -> None:
+    """Score all candidates of all rows, documents cut to so many tokens, and write a TREC run."""
     texts = [f"{c.get('title', '')} {c['text']}".strip() for r in rows for c in r["candidates"]]
     index = {t: i for i, t in enumerate(dict.fromkeys(texts))}
     tokenizer = base_folder() / "tokenizer.json"
     queries = tokens.encode([r["query"] for r in rows], tokenizer, QUERY_TOKENS)
-    documents = tokens.encode(list(index), tokenizer, MAX_LENGTH - 2)
+    documents = tokens.encode(list(index), tokenizer, document_tokens)
     names = [(q, c["doc_id"]) for q, r in enumerate(rows) for c in r["candidates"]]
     pairs = [(q, index[text]) for (q, _), text in zip(names, texts, strict=True)]
     scores = score(packed, queries, documents, pairs)

@@ -13,7 +13,7 @@ from torch import Tensor
 from . import tokens
 from .loss import COSINE_SCALE, LossWeights, list_loss
 from .mine import Mined
-from .model import LayerWeights, Packed, pad
+from .model import Batch, LayerWeights, Packed, pad
 from .sample import CandidateList, Sampler
 from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
@@ -30,7 +30,9 @@ class Settings:
     The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
     nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
     phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
-    beside the bi-encoder's scaled cosine in the teacher. The early exit after ``exit_after`` layers
+    beside the bi-encoder's scaled cosine in the teacher; where a former release teaches too,
+    ``released`` is the weight of its logits, and the sum is multiplied by ``softness``. The early
+    exit after ``exit_after`` layers
     learns the same, with ``exit_weight``. A step's lists are shared out to the
     workers in parts: one list each suits a core, a GPU wants many.
     """
@@ -47,9 +49,11 @@ class Settings:
     supervise: tuple[int, int] = (300, 1200)
     supervision: float = 0.15
     lexical: float = 6.0
+    released: float = 2.5
+    softness: float = 0.5
     exit_after: int = 3
     exit_weight: float = 0.3
-    max_lengths: tuple[int, ...] = (96, 160, 256)
+    max_lengths: tuple[int, ...] = (96, 160, 256, 512)
     average: float = 0.998
     save_seconds: float = 300.0
     validate_steps: int = 500
@@ -72,8 +76,18 @@ class Settings:
 class Trainer:
     """A model with its optimizer and running average, at some step."""
 
-    def __init__(self, packed: Packed, mined: Mined, sampler: Sampler, settings: Settings) -> None:
+    def __init__(
+        self,
+        packed: Packed,
+        mined: Mined,
+        sampler: Sampler,
+        settings: Settings,
+        released: Packed | None = None,
+    ) -> None:
+        """Train ``packed``; ``released`` teaches beside the bi-encoder and BM25."""
         self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
+        self.released = released
+        self.released_layers = [] if released is None else _frozen(released.weights())
         self.step, self.pairs, self.best = 0, 0, 0.0
         self.device = packed.model.device
         named = [(n, p) for n, p in packed.named_parameters() if p.requires_grad]
@@ -129,10 +143,10 @@ class Trainer:
     ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
         """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
         lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
-        logits, *early = self._logits(lists, max_length, layers)
-        known = [teacher(self.mined, i.query, i.candidates, self.settings.lexical) for i in lists]
+        batches, order = self._batches(lists, max_length)
+        logits, *early = _by_list(self.packed(batches, layers), order, len(lists))
         targets = (
-            torch.from_numpy(np.stack(known)).to(logits.device),
+            self._teacher(lists, batches, order),
             torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
             torch.tensor([i.supervised for i in lists], device=logits.device),
             LossWeights(supervision=self.settings.supervision_at(self.step)),
@@ -162,10 +176,20 @@ class Trainer:
         for parameter, gradient in zip(self.outside, sums[len(flat) :], strict=True):
             parameter.grad = gradient
 
-    def _logits(
-        self, lists: list[CandidateList], max_length: int, layers: list[LayerWeights]
-    ) -> Tensor:
-        """Return logits, float32 [heads, lists, candidates]."""
+    def _teacher(self, lists: list[CandidateList], batches: list[Batch], order: Tensor) -> Tensor:
+        """Return the teacher's logits, float32 [lists, candidates]."""
+        settings = self.settings
+        known = [teacher(self.mined, i.query, i.candidates, settings.lexical) for i in lists]
+        logits = torch.from_numpy(np.stack(known)).to(self.device)
+        if self.released is None:
+            return logits
+        with torch.no_grad():
+            outputs = self.released(batches, self.released_layers)
+        more = _by_list(outputs, order, len(lists))[0]
+        return settings.softness * (logits + settings.released * more)
+
+    def _batches(self, lists: list[CandidateList], max_length: int) -> tuple[list[Batch], Tensor]:
+        """Return the lists' pairs as batches of like length, and where each pair of these stood."""
         ids, texts = self.mined.query_ids, self.mined.passage_ids
         pairs = [
             tokens.pair(ids[item.query], texts[int(c)], max_length)
@@ -174,9 +198,7 @@ class Trainer:
         ]
         groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
-        order = torch.tensor([i for group in groups for i in group])
-        logits = self.packed(batches, layers)
-        return logits[:, order.argsort().to(logits.device)].view(len(logits), len(lists), -1)
+        return batches, torch.tensor([i for group in groups for i in group])
 
     def swap_average(self) -> None:
         """Exchange the weights with their running average; a second call undoes it."""
@@ -208,6 +230,15 @@ class Trainer:
         ):
             own.data.copy_(saved)
         self.step, self.pairs, self.best = state["step"], state["pairs"], state["best"]
+
+
+def _by_list(logits: Tensor, order: Tensor, lists: int) -> Tensor:
+    """Return logits [heads, pairs] of batches as [heads, lists, candidates]."""
+    return logits[:, order.argsort().to(logits.device)].view(len(logits), lists, -1)
+
+
+def _frozen(layers: list[LayerWeights]) -> list[LayerWeights]:
+    return [[weights.detach() for weights in layer] for layer in layers]
 
 
 def teacher(mined: Mined, query: int, passages: np.ndarray, lexical: float) -> np.ndarray:
@@ -246,6 +277,8 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
     last = folder / "last.pt"
     if last.exists():
         restore(trainer, last)
+    else:
+        write_checkpoint(trainer, folder / "start.pt")
     (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
     todo = tasks(trainer.mined, settings.validate_per_set)
     saved = time.monotonic()

@@ -13,8 +13,8 @@ from .bm25 import Bm25
 from .model import Packed, base_folder, load, pad
 from .workers import workers
 
-QUERY_TOKENS, PASSAGE_TOKENS = 48, 320
-EMBEDDED_TOKENS = 254  # what all-MiniLM-L6-v2 reads of a text
+QUERY_TOKENS, PASSAGE_TOKENS = 48, 510
+EMBEDDED_TOKENS = 254  # what all-MiniLM-L6-v2 reads at a time
 NEIGHBOURS = 100
 
 
@@ -92,24 +92,27 @@ def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
 
 
 def embed(encoder: Packed, ids: tokens.TokenIds) -> np.ndarray:
-    """Return unit vectors of all texts, float16 [texts, hidden]."""
-    count = len(ids.starts) - 1
-    out = np.empty((count, encoder.model.config.hidden_size), np.float16)
-    lengths = [min(int(n), EMBEDDED_TOKENS) + 2 for n in np.diff(ids.starts)]
-    groups = list(tokens.chunks(lengths, 4096))
+    """Return unit vectors of texts, float16 [texts, hidden]; of long ones, the mean of pieces."""
+    pieces = [
+        (i, row[start : start + EMBEDDED_TOKENS])
+        for i, row in enumerate(ids)
+        for start in range(0, max(len(row), 1), EMBEDDED_TOKENS)
+    ]
+    groups = list(tokens.chunks([len(row) + 2 for _, row in pieces], 4096))
 
     @torch.inference_mode()  # inside, for the mode is a thread's own
     def encode(group: list[int]) -> np.ndarray:
         rows = [
-            np.concatenate([[tokens.CLS], ids[i][:EMBEDDED_TOKENS], [tokens.SEP]]).astype(np.int64)
+            np.concatenate([[tokens.CLS], pieces[i][1], [tokens.SEP]]).astype(np.int64)
             for i in group
         ]
         batch, _, kept = pad(rows, [0] * len(rows))
-        return encoder.embed(batch, kept).cpu().numpy()
+        return encoder.embed(batch, kept).cpu().numpy() * kept.numpy()[:, None]
 
+    sums = np.zeros((len(ids), encoder.model.config.hidden_size), np.float32)
     for group, vectors in zip(groups, workers().map(encode, groups), strict=True):
-        out[group] = vectors
-    return out
+        np.add.at(sums, [pieces[i][0] for i in group], vectors)
+    return (sums / np.linalg.norm(sums, axis=1, keepdims=True)).astype(np.float16)
 
 
 def nearest(corpus: data.Corpus, queries: np.ndarray, passages: np.ndarray) -> np.ndarray:

@@ -89,14 +89,18 @@ class Packed(nn.Module):
         model: BertForSequenceClassification,
         dtype: torch.dtype,
         exit_after: int | None = None,
+        early: BertForSequenceClassification | None = None,
     ) -> None:
+        """Hold ``model``; the early exit's head is that of ``early``, or a copy of the model's."""
         super().__init__()
         self.model = model
         self.dtype = dtype
         self.exit_after = exit_after
         self.exit = nn.ModuleList()
         if exit_after is not None:
-            self.exit.extend(copy.deepcopy(m) for m in (self._pooler, model.classifier))
+            head = early or model
+            parts = (head.bert.get_submodule("pooler"), head.classifier)
+            self.exit.extend(copy.deepcopy(part) for part in parts)
 
     @property
     def _pooler(self) -> nn.Module:

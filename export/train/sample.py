@@ -22,7 +22,9 @@ WEIGHTS = {
     "medquad": 0.05,
     "squad-sent": 0.05,
     "selqa-paragraph": 0.04,
-    "pubmedqa": 0.02,
+    "squad-sent-page": 0.04,
+    "pubmedqa": 0.03,
+    "selqa-page": 0.02,
     "selqa": 0.02,
 }
 EPOCH = 20_000
@@ -117,6 +119,8 @@ class Sampler:
         take(row.negatives, mix.given - (len(chosen) - 1))
         take(neighbours[:NEAR], mix.near)
         take(neighbours[NEAR:FAR], mix.far)
+        # Made queries have no given negatives: others that are near teach more than random ones.
+        take(neighbours[:FAR], mix.size - mix.same_set - mix.any_set - len(chosen))
         pool = self._pools[row.pool]
         wanted = mix.size - mix.any_set - len(chosen)
         take(rng.choice(pool, min(len(pool), 4 * wanted + 8)), wanted)

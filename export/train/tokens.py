@@ -1,6 +1,6 @@
 """Token ids of many texts in two flat arrays."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +20,14 @@ class TokenIds:
     def __getitem__(self, i: int) -> np.ndarray:
         """Return the ids of one text."""
         return self.flat[self.starts[i] : self.starts[i + 1]]
+
+    def __len__(self) -> int:
+        """Return the number of texts."""
+        return len(self.starts) - 1
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the ids of each text."""
+        return map(self.__getitem__, range(len(self)))
 
     def save(self, path: Path) -> None:
         """Write both arrays to one npz file."""

@@ -13,7 +13,7 @@ from .model import Packed, pad
 from .workers import workers
 
 DEPTH = 15
-MAX_LENGTH = 256
+MAX_LENGTH = 512
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,25 +1,33 @@
 """A released model as one small file: all but the word embeddings, which training leaves alone.
 
-Its card lies beside it, as ``NAME.md``.
+Its card lies beside it, as ``NAME.md``. Scale and offset of its calibration are in the file's
+metadata, for training that goes on from there.
 """
 
+import json
 import re
 import shutil
 from pathlib import Path
 
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from transformers import BertForSequenceClassification
 
+from . import calibrate
 from .model import base_folder, load, save
 
 FROZEN = "bert.embeddings.word_embeddings.weight"
+REPORT = "training.json"  # what `release` found, beside a release
+CALIBRATION = ("scale", "offset")
 
 
 def pack(folder: Path, path: Path) -> None:
     """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
     state = load(folder).state_dict()
     kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
+    report = json.loads((folder / REPORT).read_text())
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(kept, path)
+    save_file(kept, path, metadata={name: repr(report[name]) for name in CALIBRATION})
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -34,4 +42,15 @@ def unpack(path: Path, folder: Path) -> None:
     if found.missing_keys != [FROZEN] or found.unexpected_keys:
         raise ValueError(f"{path} is no packed model: {found}")
     save(model, folder)
+    with safe_open(path, "pt") as file:
+        calibration = {name: float(file.metadata()[name]) for name in CALIBRATION}
+    (folder / REPORT).write_text(json.dumps(calibration) + "\n")
     shutil.copyfile(path.with_suffix(".md"), folder / "README.md")
+
+
+def load_to_train(folder: Path) -> BertForSequenceClassification:
+    """Return the release in ``folder`` with its calibration undone."""
+    model = load(folder)
+    report = json.loads((folder / REPORT).read_text())
+    calibrate.undo(model, report["scale"], report["offset"])
+    return model

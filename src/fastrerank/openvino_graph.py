@@ -2,8 +2,8 @@
 
 The operators of the export are read as what they stand for: DynamicQuantizeLinear(x) as x with
 scale 1 and zero point 0, MatMulInteger as a product of floats. What follows them in the graph, the
-product with the weight's scales, then gives fp32 arithmetic on the stored weights. Their int8
-values are exact in bf16 too (8 significant bits), so that bf16 rounds activations only.
+product with the weight's scales, then gives fp32 arithmetic on the stored weights. openvino folds
+the scales into the weights, so that bf16 rounds these too.
 """
 
 from pathlib import Path

@@ -22,6 +22,7 @@ from fastrerank.export.train import (  # noqa: E402 - after the skips
     mine,
     model,
     sample,
+    tokens,
     weights,
 )
 from fastrerank.export.train.data import read_jsonl  # noqa: E402
@@ -89,6 +90,35 @@ def test_resumed_run_takes_the_same_steps(mined, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_former_release_joins_the_teacher(mined):
+    alone = trainer_of(mined)
+    released = model.Packed(model.load(model.base_folder(), seed=5), torch.bfloat16)
+    joined = loop.Trainer(alone.packed, mined, alone.sampler, alone.settings, released)
+    lists = [alone.sampler[n] for n in range(2)]
+    batches, order = alone._batches(lists, 96)
+    known, both = (t._teacher(lists, batches, order) for t in (alone, joined))
+    logits = torch.empty(order.numel())
+    with torch.inference_mode():
+        logits[order] = released(batches)[0]
+    expected = alone.settings.softness * (known + alone.settings.released * logits.view_as(known))
+    torch.testing.assert_close(both, expected, atol=1e-5, rtol=1e-5)
+    assert joined.take_step()["distillation"] != alone.take_step()["distillation"]
+
+
+@pytest.mark.slow
+def test_a_long_text_is_embedded_piece_by_piece(mined):
+    encoder = model.Packed(model.load(model.base_folder()), torch.float32)
+    rng = np.random.default_rng(0)
+    long = rng.integers(2000, 20_000, mine.EMBEDDED_TOKENS + 100).astype(np.uint16)
+    pieces = [long[: mine.EMBEDDED_TOKENS], long[mine.EMBEDDED_TOKENS :]]
+    starts = np.cumsum([0, len(long), *map(len, pieces)])
+    ids = tokens.TokenIds(flat=np.concatenate([long, *pieces]), starts=starts)
+    whole, *parts = mine.embed(encoder, ids).astype(np.float32)
+    weighted = sum((len(p) + 2) * v for p, v in zip(pieces, parts, strict=True))
+    np.testing.assert_allclose(whole, weighted / np.linalg.norm(weighted), atol=2e-3)
+
+
+@pytest.mark.slow
 def test_packed_forward_is_that_of_transformers(mined):
     classifier = model.load(model.base_folder()).eval()
     rows = [np.array([101, 2054, 102, *range(2000, 2000 + n), 102]) for n in (5, 9, 12)]
@@ -136,7 +166,9 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
 def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
     trainer = trainer_of(mined)
     trainer.take_step()
+    calibrate.apply(trainer.packed.model, 0.5, -2.0)
     model.save(trainer.packed.model, tmp_path / "release")
+    (tmp_path / "release/training.json").write_text('{"scale": 0.5, "offset": -2.0}')
     weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
     (tmp_path / "packed.md").write_text("# What it is")
     weights.unpack(tmp_path / "packed.safetensors", tmp_path / "again")
@@ -145,6 +177,10 @@ def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "release" / name
         ).read_bytes()
+    calibrate.undo(trainer.packed.model, 0.5, -2.0)
+    to_train = weights.load_to_train(tmp_path / "again")
+    for ours, theirs in zip(to_train.parameters(), trainer.packed.model.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
 
 
 @pytest.mark.slow

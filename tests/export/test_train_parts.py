@@ -105,13 +105,16 @@ def test_windows_join_neighbours_and_move_the_labels():
         )
     )
     data.add_windows(corpus)
-    window, paragraph = corpus.queries[1:]
+    window, paragraph, page = corpus.queries[1:]
     assert window.set_name == window.pool == "selqa-window"
     assert [corpus.texts[p].split()[0] for p in window.positives] == ["s0"]
     assert [corpus.texts[n].split()[0] for n in window.negatives] == ["s6"]
     assert paragraph.set_name == paragraph.pool == "selqa-paragraph"
     assert [corpus.texts[p].split()[0] for p in paragraph.positives] == ["s0"]
     assert [corpus.texts[n].split()[0] for n in paragraph.negatives] == ["s7"]
+    assert page.set_name == page.pool == "selqa-page"
+    assert [len(corpus.texts[p].split()) for p in page.positives] == [8 * 20]
+    assert page.negatives == ()  # all of them are on the page
 
 
 def test_cloze_queries_are_cut_out_of_their_passage():
