@@ -97,8 +97,10 @@ def train(arguments: argparse.Namespace) -> None:
     start = start or model.load(model.base_folder(), seed=settings.seed)
     packed = model.Packed(start, torch.bfloat16, settings.exit_after, early).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
-    teaching = arguments.teacher and model.Packed(model.load(arguments.teacher), torch.bfloat16)
-    trainer = loop.Trainer(packed, mined, sampler, settings, teaching)
+    released = None
+    if arguments.teacher:
+        released = model.Packed(model.load(arguments.teacher), torch.bfloat16).to(arguments.device)
+    trainer = loop.Trainer(packed, mined, sampler, settings, released)
     folder = arguments.state / "runs" / arguments.name
     if arguments.branch_from and not (folder / "last.pt").exists():
         loop.restore(trainer, arguments.branch_from)
@@ -127,7 +129,7 @@ def release(arguments: argparse.Namespace) -> None:
         "offset": offset,
         "reliability": rows,
     }
-    (arguments.out / "training.json").write_text(json.dumps(report, indent=1) + "\n")
+    (arguments.out / weights.REPORT).write_text(json.dumps(report, indent=1) + "\n")
     show(report)
 
 

@@ -16,10 +16,10 @@ from . import tokens
 from .data import Row, read_jsonl
 from .mine import EMBEDDED_TOKENS, embed
 from .model import Packed, base_folder, load
-from .validate import score_pairs
+from .validate import MAX_LENGTH, score_pairs
 
 SETS = ("trec-dl-2019", "noveleval", "scifact", "cranfield", "xquad-en")
-QUERY_TOKENS, MAX_LENGTH = 64, 512
+QUERY_TOKENS = 64
 Scorer = Callable[[Packed, tokens.TokenIds, tokens.TokenIds, list[tuple[int, int]]], np.ndarray]
 
 

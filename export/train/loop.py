@@ -32,9 +32,8 @@ class Settings:
     phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
     beside the bi-encoder's scaled cosine in the teacher; where a former release teaches too,
     ``released`` is the weight of its logits, and the sum is multiplied by ``softness``. The early
-    exit after ``exit_after`` layers
-    learns the same, with ``exit_weight``. A step's lists are shared out to the
-    workers in parts: one list each suits a core, a GPU wants many.
+    exit after ``exit_after`` layers learns the same, with ``exit_weight``. A step's lists are
+    shared out to the workers in parts: one list each suits a core, a GPU wants many.
     """
 
     seed: int = 1
@@ -87,7 +86,8 @@ class Trainer:
         """Train ``packed``; ``released`` teaches beside the bi-encoder and BM25."""
         self.packed, self.mined, self.sampler, self.settings = packed, mined, sampler, settings
         self.released = released
-        self.released_layers = [] if released is None else _frozen(released.weights())
+        with torch.no_grad():
+            self.released_layers = released.weights() if released else []
         self.step, self.pairs, self.best = 0, 0, 0.0
         self.device = packed.model.device
         named = [(n, p) for n, p in packed.named_parameters() if p.requires_grad]
@@ -143,10 +143,10 @@ class Trainer:
     ) -> tuple[dict[str, float], tuple[Tensor, ...]]:
         """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
         lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
-        batches, order = self._batches(lists, max_length)
-        logits, *early = _by_list(self.packed(batches, layers), order, len(lists))
+        batches, places = self._batches(lists, max_length)
+        logits, *early = self.packed(batches, layers)[:, places]
         targets = (
-            self._teacher(lists, batches, order),
+            self._teacher(lists, batches, places),
             torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
             torch.tensor([i.supervised for i in lists], device=logits.device),
             LossWeights(supervision=self.settings.supervision_at(self.step)),
@@ -176,7 +176,7 @@ class Trainer:
         for parameter, gradient in zip(self.outside, sums[len(flat) :], strict=True):
             parameter.grad = gradient
 
-    def _teacher(self, lists: list[CandidateList], batches: list[Batch], order: Tensor) -> Tensor:
+    def _teacher(self, lists: list[CandidateList], batches: list[Batch], places: Tensor) -> Tensor:
         """Return the teacher's logits, float32 [lists, candidates]."""
         settings = self.settings
         known = [teacher(self.mined, i.query, i.candidates, settings.lexical) for i in lists]
@@ -184,12 +184,14 @@ class Trainer:
         if self.released is None:
             return logits
         with torch.no_grad():
-            outputs = self.released(batches, self.released_layers)
-        more = _by_list(outputs, order, len(lists))[0]
+            more = self.released(batches, self.released_layers)[0, places]
         return settings.softness * (logits + settings.released * more)
 
     def _batches(self, lists: list[CandidateList], max_length: int) -> tuple[list[Batch], Tensor]:
-        """Return the lists' pairs as batches of like length, and where each pair of these stood."""
+        """Return the lists' pairs as batches of like length, and each pair's place in these.
+
+        The places are int64 [lists, candidates].
+        """
         ids, texts = self.mined.query_ids, self.mined.passage_ids
         pairs = [
             tokens.pair(ids[item.query], texts[int(c)], max_length)
@@ -198,7 +200,8 @@ class Trainer:
         ]
         groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
-        return batches, torch.tensor([i for group in groups for i in group])
+        order = torch.tensor([i for group in groups for i in group])
+        return batches, order.argsort().view(len(lists), -1).to(self.device)
 
     def swap_average(self) -> None:
         """Exchange the weights with their running average; a second call undoes it."""
@@ -230,15 +233,6 @@ class Trainer:
         ):
             own.data.copy_(saved)
         self.step, self.pairs, self.best = state["step"], state["pairs"], state["best"]
-
-
-def _by_list(logits: Tensor, order: Tensor, lists: int) -> Tensor:
-    """Return logits [heads, pairs] of batches as [heads, lists, candidates]."""
-    return logits[:, order.argsort().to(logits.device)].view(len(logits), lists, -1)
-
-
-def _frozen(layers: list[LayerWeights]) -> list[LayerWeights]:
-    return [[weights.detach() for weights in layer] for layer in layers]
 
 
 def teacher(mined: Mined, query: int, passages: np.ndarray, lexical: float) -> np.ndarray:

@@ -25,9 +25,9 @@ def pack(folder: Path, path: Path) -> None:
     """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
     state = load(folder).state_dict()
     kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
-    report = json.loads((folder / REPORT).read_text())
+    metadata = {name: repr(value) for name, value in _calibration(folder).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(kept, path, metadata={name: repr(report[name]) for name in CALIBRATION})
+    save_file(kept, path, metadata=metadata)
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -51,6 +51,10 @@ def unpack(path: Path, folder: Path) -> None:
 def load_to_train(folder: Path) -> BertForSequenceClassification:
     """Return the release in ``folder`` with its calibration undone."""
     model = load(folder)
-    report = json.loads((folder / REPORT).read_text())
-    calibrate.undo(model, report["scale"], report["offset"])
+    calibrate.undo(model, **_calibration(folder))
     return model
+
+
+def _calibration(folder: Path) -> dict[str, float]:
+    report = json.loads((folder / REPORT).read_text())
+    return {name: report[name] for name in CALIBRATION}
