@@ -54,6 +54,29 @@ def scores(reranker, texts):
     return reranker.score([(QUERY, text) for text in texts])
 
 
+def test_the_first_batches_of_a_process_do_not_wait_for_each_other(tiny_bundle):
+    """openvino imports numpy's C API when it is first given an array, and threads must not meet
+    there. A short switch interval makes them meet; a graph without int8 weights gives it none
+    before."""
+    program = f"""
+        import sys
+        from fastrerank import Reranker
+        reranker = Reranker({str(tiny_bundle)!r}, runtime="openvino", precision="fp32", threads=2)
+        sys.setswitchinterval(1e-6)
+        texts = ["w1 " * (i % 40 + 1) for i in range(200)]
+        print(len(reranker.rerank("w2", texts).results))
+    """
+    for _ in range(3):
+        done = subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert done.stdout == "200\n"
+
+
 def test_fp32_is_exact_arithmetic_on_the_stored_weights(exact, reference_logits):
     logits = exact.score([(QUERY, text) for text in TEXTS], raw=True)
     np.testing.assert_allclose(logits, reference_logits, atol=1e-4)
