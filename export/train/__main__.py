@@ -13,6 +13,7 @@ import torch
 from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate, weights
 
 HELD_OUT = 150
+ORIGINS = ("start", "start_early", "teacher", "branch_from")
 
 
 def main() -> None:
@@ -104,7 +105,8 @@ def train(arguments: argparse.Namespace) -> None:
     folder = arguments.state / "runs" / arguments.name
     if arguments.branch_from and not (folder / "last.pt").exists():
         loop.restore(trainer, arguments.branch_from)
-    loop.run(trainer, folder, arguments.pause_file)
+    origin = {name: str(path) for name in ORIGINS if (path := getattr(arguments, name))}
+    loop.run(trainer, folder, arguments.pause_file, origin)
 
 
 def release(arguments: argparse.Namespace) -> None:

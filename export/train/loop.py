@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,7 @@ from .sample import CandidateList, Sampler
 from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
-CHUNK_TOKENS = 8192
 HEADS = ("model.classifier", "model.bert.pooler", "exit")
-MAX_WASTE = 0.3  # of a list's few pairs: less would make its products too small
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,12 +32,14 @@ class Settings:
     beside the bi-encoder's scaled cosine in the teacher; where a former release teaches too,
     ``released`` is the weight of its logits, and the sum is multiplied by ``softness``. The early
     exit after ``exit_after`` layers learns the same, with ``exit_weight``. A step's lists are
-    shared out to the workers in parts: one list each suits a core, a GPU wants many.
+    shared out to the workers in parts, and a part's pairs computed by ``batch``, of like length:
+    always as many, for oneDNN compiles its products anew for each size. A GPU wants more of both.
     """
 
     seed: int = 1
-    lists: int = 8
-    part: int = 1
+    lists: int = 16
+    part: int = 4
+    batch: int = 16
     steps: int = 1_000_000
     rate: float = 1.2e-4
     head_rate: float = 5e-4
@@ -52,7 +53,7 @@ class Settings:
     softness: float = 0.5
     exit_after: int = 3
     exit_weight: float = 0.3
-    max_lengths: tuple[int, ...] = (96, 160, 256, 512)
+    max_lengths: tuple[int, ...] = (96, 96, 96, 160)
     average: float = 0.998
     save_seconds: float = 300.0
     validate_steps: int = 500
@@ -198,9 +199,9 @@ class Trainer:
             for item in lists
             for c in item.candidates
         ]
-        groups = list(tokens.chunks([len(ids) for ids, _ in pairs], CHUNK_TOKENS, MAX_WASTE))
+        order = torch.tensor([len(row) for row, _ in pairs]).argsort(stable=True)
+        groups = order.split(self.settings.batch)
         batches = [pad([pairs[i][0] for i in g], [pairs[i][1] for i in g]) for g in groups]
-        order = torch.tensor([i for group in groups for i in group])
         return batches, order.argsort().view(len(lists), -1).to(self.device)
 
     def swap_average(self) -> None:
@@ -264,8 +265,16 @@ def wait_while(pause_file: Path | None) -> None:
         time.sleep(1.0)
 
 
-def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
-    """Train up to ``settings.steps``, from the last checkpoint in ``folder`` if there is one."""
+def run(
+    trainer: Trainer,
+    folder: Path,
+    pause_file: Path | None = None,
+    origin: Mapping[str, str] | None = None,
+) -> None:
+    """Train up to ``settings.steps``, from the last checkpoint in ``folder`` if there is one.
+
+    ``origin`` names what the run began with, and is written beside the settings.
+    """
     settings = trainer.settings
     folder.mkdir(parents=True, exist_ok=True)
     last = folder / "last.pt"
@@ -273,7 +282,8 @@ def run(trainer: Trainer, folder: Path, pause_file: Path | None = None) -> None:
         restore(trainer, last)
     else:
         write_checkpoint(trainer, folder / "start.pt")
-    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=1))
+    made_of = {**(origin or {}), **asdict(settings)}
+    (folder / "settings.json").write_text(json.dumps(made_of, indent=1) + "\n")
     todo = tasks(trainer.mined, settings.validate_per_set)
     saved = time.monotonic()
     seen: list[dict[str, float]] = []

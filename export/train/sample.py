@@ -12,20 +12,20 @@ from .mine import NEIGHBOURS, Mined, pool_rows
 # Share of the lists per set. Search questions in natural case and passages of a length as search
 # returns them come first; single sentences and questions by template are plenty but narrow.
 WEIGHTS = {
-    "clapnq": 0.20,
-    "keywords": 0.15,
-    "squad-sent-window": 0.13,
-    "cloze": 0.10,
-    "selqa-window": 0.10,
-    "squad-sent-paragraph": 0.08,
-    "covidqa": 0.06,
-    "medquad": 0.05,
+    "clapnq": 0.24,
+    "squad-sent-window": 0.18,
+    "keywords": 0.18,
+    "selqa-window": 0.1,
+    "cloze": 0.07,
     "squad-sent": 0.05,
-    "selqa-paragraph": 0.04,
-    "squad-sent-page": 0.04,
-    "pubmedqa": 0.03,
-    "selqa-page": 0.02,
-    "selqa": 0.02,
+    "squad-sent-paragraph": 0.04,
+    "covidqa": 0.04,
+    "medquad": 0.04,
+    "pubmedqa": 0.02,
+    "selqa-paragraph": 0.02,
+    "squad-sent-page": 0.01,
+    "selqa-page": 0.005,
+    "selqa": 0.005,
 }
 EPOCH = 20_000
 # A neighbour as near as this to the query, relative to the positive, may well answer it.
