@@ -8,6 +8,7 @@ import numpy as np
 from tokenizers import Tokenizer
 
 CLS, SEP = 101, 102
+MAX_WASTE = 0.08
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +63,14 @@ def pair(query: np.ndarray, document: np.ndarray, max_length: int) -> tuple[np.n
     return ids, len(query) + 2
 
 
-def chunks(lengths: Sequence[int], max_tokens: int, max_waste: float = 0.08) -> Iterable[list[int]]:
-    """Yield indices grouped by length, so that padding stays within ``max_waste`` of a group."""
+def chunks(lengths: Sequence[int], max_tokens: int) -> Iterable[list[int]]:
+    """Yield indices grouped by length, so that padding stays within ``MAX_WASTE`` of a group."""
     order = sorted(range(len(lengths)), key=lengths.__getitem__)
     group: list[int] = []
     used = 0
     for i in order:
         padded = lengths[i] * (len(group) + 1)
-        if group and (padded > max_tokens or padded - used - lengths[i] > max_waste * padded):
+        if group and (padded > max_tokens or padded - used - lengths[i] > MAX_WASTE * padded):
             yield group
             group, used = [], 0
         group.append(i)

@@ -11,10 +11,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from openvino import Tensor
 
 if TYPE_CHECKING:
     from openvino import Core, Model, Output
     from openvino.frontend import NodeContext
+
+# The first array that openvino is given makes it import numpy's C API, in a static initializer that
+# releases the GIL: two threads there wait for each other for ever. Here the import lock keeps them
+# apart, before anything is scored.
+Tensor(np.zeros(1))
 
 
 def read_graph(core: "Core", path: Path) -> "Model":

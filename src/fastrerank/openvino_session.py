@@ -16,8 +16,6 @@ from .errors import BundleError, InferenceError, MissingExtraError
 if TYPE_CHECKING:
     from openvino import CompiledModel, InferRequest
 
-_numpy_lock = threading.Lock()
-
 
 class OpenVinoSession:
     """A model in openvino, each run on one thread, `threads` at once.
@@ -78,10 +76,6 @@ class OpenVinoSession:
             raise MissingExtraError.for_extra("openvino", "runtime 'openvino'") from error
         from .openvino_graph import read_graph
 
-        with _numpy_lock:
-            # The first array that openvino is given makes it import numpy's C API, in a static
-            # initializer that releases the GIL: two threads there wait for each other for ever.
-            openvino.Tensor(np.zeros(1, dtype=np.int64))
         try:
             core = openvino.Core()
             self._model = core.compile_model(read_graph(core, self._path), "CPU", self._options)
@@ -101,8 +95,6 @@ _all_sessions: weakref.WeakSet[OpenVinoSession] = weakref.WeakSet()
 
 
 def _after_fork() -> None:
-    global _numpy_lock
-    _numpy_lock = threading.Lock()  # another thread of the parent may have held it
     for session in _all_sessions:
         session._abandon_model()
 
