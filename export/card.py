@@ -22,6 +22,11 @@ def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -
     )
     drift = "" if all(p.within_thresholds for p in manifest.parity.values()) else _DRIFT
     made_with = ", ".join(f"{name} {number}" for name, number in manifest.made_with.items())
+    window = (
+        f"; a document of more than {2 * manifest.window} counts as its best {manifest.window}"
+        if manifest.window
+        else ""
+    )
     text = f"""# {manifest.name}
 
 A cross-encoder as quantized ONNX, exported by fastrerank. It scores how relevant a document is to a
@@ -35,7 +40,7 @@ Reranker("{bundle}").rerank("a query", ["a document", "another"])
 
 - Source: {source.name}, revision {source.revision or "not stated"}
 - Licence: {source.license or "not stated by the source"}
-- Family: {manifest.family}; reads up to {manifest.max_length} tokens a pair
+- Family: {manifest.family}; reads up to {manifest.max_length} tokens a pair{window}
 - Made {manifest.created} with {made_with}
 
 | file | bytes | sha256 |

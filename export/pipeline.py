@@ -64,6 +64,7 @@ class ExportOptions:
     revision: str | None = None
     license: str | None = None
     max_length: int | None = None
+    window: int | None = None
     label_column: int | None = None
     calibration: Path | None = None
     allow_drift: bool = False
@@ -223,6 +224,7 @@ def _manifest(
         precisions=variants,
         made_with=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        window=_window(source, options.window),
     )
 
 
@@ -246,6 +248,14 @@ def _max_length(source: SourceModel, asked: int | None) -> int:
     return asked
 
 
+def _window(source: SourceModel, asked: int | None) -> int | None:
+    """Return the window asked for, or the one that the checkpoint was made for, or None."""
+    window = getattr(source.config, "document_window", None) if asked is None else asked
+    if window is not None and (not isinstance(window, int) or window < 8):
+        raise ExportError(f"window is {window!r}: pass a whole number of at least 8 tokens")
+    return window
+
+
 def _measured(
     manifest: Manifest, source: SourceModel, path: Path, pairs: PairSet, step: _Steps
 ) -> Manifest:
@@ -262,7 +272,8 @@ def _measured(
     for precision in manifest.precisions:
         with (
             step(f"score them with {precision}") as note,
-            Reranker(path, precision=precision) as reranker,
+            # As the original reads them: documents as a whole.
+            Reranker(path, precision=precision, window=manifest.max_length) as reranker,
         ):
             exported = reranker.score(pairs.pairs, raw=True)
             parity[precision] = measure(original, exported, pairs, precision)

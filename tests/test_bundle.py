@@ -75,7 +75,7 @@ def test_a_manifest_of_a_newer_format_asks_for_an_upgrade(bundle):
 def test_every_required_field_is_missed_by_name(tiny_bundle):
     data = json.loads((tiny_bundle / MANIFEST_NAME).read_text())
     optional = {"calibration_scale", "calibration_offset", "parity", "golden", "other_files"}
-    optional |= {"format"}
+    optional |= {"format", "window"}
     for name in data.keys() - optional:
         rest = {key: value for key, value in data.items() if key != name}
         with pytest.raises(BundleFormatError, match=f"no '{name}'"):
@@ -87,6 +87,7 @@ def test_every_required_field_is_missed_by_name(tiny_bundle):
     [
         {"max_length": "512"},
         {"max_length": True},
+        {"window": 0},
         {"inputs": "input_ids"},
         {"labels": 3},
         {"labels": 1, "label_column": 1},

@@ -213,7 +213,7 @@ def test_max_length_caps_a_pair(reranker):
         ("threads", 0, "at least 1"),
         ("threads", True, "at least 1"),
         ("threads", 1.5, "at least 1"),
-        ("max_length", 4096, "512"),
+        ("window", 0, "at least 1"),
         ("max_length", 4, "at least 5"),
         ("max_length", "9", "at least 1"),
     ],
@@ -262,7 +262,8 @@ def test_counting_tokens(tiny):
 def test_the_repr_says_what_was_chosen(tiny_bundle):
     with Reranker(tiny_bundle, runtime="onnxruntime", threads=3, max_length=16) as reranker:
         assert repr(reranker) == (
-            "Reranker('tiny', precision='int8', runtime='onnxruntime', threads=3, max_length=16)"
+            "Reranker('tiny', precision='int8', runtime='onnxruntime', threads=3, max_length=16,"
+            " window=None)"
         )
 
 

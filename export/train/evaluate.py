@@ -16,7 +16,7 @@ from . import tokens
 from .data import Row, read_jsonl
 from .mine import EMBEDDED_TOKENS, embed
 from .model import Packed, base_folder, load
-from .validate import MAX_LENGTH, score_pairs
+from .validate import MAX_LENGTH, score_documents
 
 SETS = ("trec-dl-2019", "noveleval", "scifact", "cranfield", "xquad-en")
 QUERY_TOKENS = 64
@@ -62,9 +62,7 @@ def logits(
     pairs: list[tuple[int, int]],
 ) -> np.ndarray:
     """Return the cross-encoder's logits of (query, document) indices."""
-    return score_pairs(
-        packed, [tokens.pair(queries[q], documents[d], MAX_LENGTH) for q, d in pairs]
-    )[0]
+    return score_documents(packed, [(queries[q], documents[d]) for q, d in pairs])[0]
 
 
 def cosines(

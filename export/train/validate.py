@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from fastrerank.windows import spans
+
 from . import tokens
 from .data import SETS
 from .mine import Mined, bm25_top, pool_rows
-from .model import Packed, pad
+from .model import WINDOW, Packed, pad
 from .workers import workers
 
 DEPTH = 15
@@ -72,15 +74,29 @@ def evaluate(todo: list[Task], scores: Mapping[int, np.ndarray]) -> dict[str, fl
 def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> list[dict[int, np.ndarray]]:
     """Return each head's logits by query, in the order of each task's candidates."""
     pairs = [
-        tokens.pair(mined.query_ids[t.query], mined.passage_ids[int(c)], MAX_LENGTH)
-        for t in todo
-        for c in t.candidates
+        (mined.query_ids[t.query], mined.passage_ids[int(c)]) for t in todo for c in t.candidates
     ]
-    logits = score_pairs(packed, pairs)
+    logits = score_documents(packed, pairs)
     ends = np.cumsum([len(t.candidates) for t in todo])
     parts = np.split(logits, ends[:-1], axis=1)
     by_query = {t.query: part for t, part in zip(todo, parts, strict=True)}
     return [{q: part[head] for q, part in by_query.items()} for head in range(len(logits))]
+
+
+def score_documents(packed: Packed, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+    """Return logits of (query ids, document ids), in their order, float32 [heads, pairs].
+
+    As the bundle scores them: a long document by its best window.
+    """
+    parts = [_windows(query, document[: MAX_LENGTH - len(query) - 3]) for query, document in pairs]
+    starts = np.cumsum([0, *map(len, parts[:-1])])
+    return np.maximum.reduceat(score_pairs(packed, [p for part in parts for p in part]), starts, 1)
+
+
+def _windows(query: np.ndarray, document: np.ndarray) -> list[tuple[np.ndarray, int]]:
+    if len(document) <= 2 * WINDOW:
+        return [tokens.pair(query, document, MAX_LENGTH)]
+    return [tokens.pair(query, document[s], MAX_LENGTH) for s in spans(len(document), WINDOW)]
 
 
 def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:

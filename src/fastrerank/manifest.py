@@ -115,10 +115,11 @@ class Source:
 class Manifest:
     """The facts of one bundle.
 
-    `max_length` counts the tokens of a pair, special tokens included. `template` says how a pair is
-    joined. `activation` turns outputs into 0-1: "sigmoid" of one label, or "softmax" of two, of
-    which `label_column` is the relevant one; the logit is first scaled by `calibration_scale` and
-    shifted by `calibration_offset`.
+    `max_length` counts the tokens of a pair, special tokens included. A document of more than
+    two times `window` tokens is scored by its best part of so many; None: as a whole. `template`
+    says how a pair is joined. `activation` turns outputs into 0-1: "sigmoid" of one label, or
+    "softmax" of two, of which `label_column` is the relevant one; the logit is first scaled by
+    `calibration_scale` and shifted by `calibration_offset`.
     """
 
     name: str
@@ -137,6 +138,7 @@ class Manifest:
     precisions: dict[str, Precision]
     made_with: dict[str, str]
     created: str
+    window: int | None = None
     calibration_scale: float = 1.0
     calibration_offset: float = 0.0
     parity: dict[str, Parity] = field(default_factory=dict)
@@ -188,6 +190,7 @@ def _check(manifest: Manifest) -> None:
             first_output or two_outputs
         ),
         "calibration_scale must be above 0": not manifest.calibration_scale > 0,
+        f"window is {manifest.window}": manifest.window is not None and manifest.window < 1,
     }
     for fault, present in faults.items():
         if present:

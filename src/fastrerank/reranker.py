@@ -36,9 +36,11 @@ class Reranker:
     bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is
     what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`
     bounds the threads that score at once, by default the cores that this process may use.
-    `max_length` caps the tokens of a pair below the model's own limit: the latency knob for long
-    documents. `score_cache` is the number of pairs whose scores are kept for when they come again;
-    texts are not kept.
+    `max_length` caps the tokens of a pair that are read, by default at the model's own limit: the
+    latency knob for long documents. A document of more than two `window` tokens is scored by its
+    best window, by default where the bundle says so; with windows, `max_length` may exceed the
+    model's limit, and a window as large as that turns them off. `score_cache` is the number of
+    scores that are kept for when their pairs come again; texts are not kept.
 
     One reranker serves many threads at once. It can be pickled (and loads again) and used after a
     fork. `close()`, or a `with` block, frees the model.
@@ -56,10 +58,12 @@ class Reranker:
         runtime: str = "auto",
         threads: int | None = None,
         max_length: int | None = None,
+        window: int | None = None,
         score_cache: int | None = None,
     ) -> None:
         check_count("threads", threads)
         check_count("max_length", max_length)
+        check_count("window", window)
         check_count("score_cache", score_cache)
         self._arguments = {
             "model": model,
@@ -67,6 +71,7 @@ class Reranker:
             "runtime": runtime,
             "threads": threads,
             "max_length": max_length,
+            "window": window,
             "score_cache": score_cache,
         }
         bundle = open_bundle(model)
@@ -81,13 +86,19 @@ class Reranker:
         self.precision, self.runtime, self.threads = plan.precision, plan.runtime, plan.threads
         self.runtime_reason = choice.reason
         self.max_length = max_length or manifest.max_length
-        if self.max_length > manifest.max_length:
+        self.window = window or manifest.window
+        if self.max_length > manifest.max_length and self.window is None:
             raise InvalidRequestError(
-                f"max_length is {max_length}, the model reads at most {manifest.max_length}",
+                f"max_length is {max_length}, the model reads at most {manifest.max_length} at a"
+                " time: pass window=256, say, to score a longer document by its best part",
                 param="max_length",
             )
         self._tokenizer = PairTokenizer(
-            bundle.verified(manifest.tokenizer), manifest.template, self.max_length
+            bundle.verified(manifest.tokenizer),
+            manifest.template,
+            self.max_length,
+            window=self.window,
+            model_length=manifest.max_length,
         )
         self._workers = Workers(self.threads)
         self._scorer: PairScorer | None = PairScorer(
@@ -199,7 +210,7 @@ class Reranker:
     def __repr__(self) -> str:
         return (
             f"Reranker({self.model_name!r}, precision={self.precision!r}, runtime={self.runtime!r},"
-            f" threads={self.threads}, max_length={self.max_length})"
+            f" threads={self.threads}, max_length={self.max_length}, window={self.window})"
         )
 
     def _answer(self, requests: list[RerankRequest]) -> list[RerankResponse]:

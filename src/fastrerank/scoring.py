@@ -1,4 +1,4 @@
-"""Pairs to the model's outputs: tokenised in windows, scored in batches, back in input order."""
+"""Pairs to the model's outputs: tokenised in groups, scored in batches, back in input order."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -16,19 +16,21 @@ from .plan import Plan, runs_single
 from .score_cache import ScoreCache
 from .session import Session
 from .tokenization import Encoding, Pair, PairTokenizer
+from .windows import best_windows, in_windows
 from .workers import Workers
 
 # Pairs that are tokenised at once: few at first, so that scoring starts at once; then, beside the
 # scoring, so many that pairs of like length meet in a batch.
-FIRST_WINDOW, WINDOW = 16, 128
+FIRST_GROUP, GROUP = 16, 128
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScoredPairs:
     """The model's answers, in the order of the pairs.
 
-    `outputs` is float32 [pairs, labels], `lengths` int64 [pairs] counts the tokens that were read,
-    `truncated` bool [pairs] says which documents were cut.
+    `outputs` is float32 [pairs, labels], of a document in windows those of the best. `lengths`
+    int64 [pairs] counts the tokens that were read, `truncated` bool [pairs] says which documents
+    were cut.
     """
 
     outputs: NDArray[np.float32]
@@ -36,11 +38,27 @@ class ScoredPairs:
     truncated: NDArray[np.bool_]
 
 
+class _Group(NamedTuple):
+    """Pairs that were tokenised at once; `windows` [pairs] counts the windows of each."""
+
+    encodings: list[Encoding]
+    windows: NDArray[np.int64]
+    window_lengths: NDArray[np.int64]
+    outputs: NDArray[np.float32]  # of every window, filled batch by batch
+
+    def scored(self, label_column: int) -> ScoredPairs:
+        return ScoredPairs(
+            outputs=best_windows(self.outputs, self.windows, label_column),
+            lengths=np.array([e.length for e in self.encodings], dtype=np.int64),
+            truncated=np.array([e.truncated for e in self.encodings], dtype=np.bool_),
+        )
+
+
 class _Batch(NamedTuple):
     encodings: list[Encoding]
     positions: NDArray[np.int64]
     length: int  # tokens of a row, padding included
-    outputs: NDArray[np.float32]  # of the whole window; the batch fills its positions
+    outputs: NDArray[np.float32]  # of the whole group; the batch fills its positions
 
 
 class PairScorer:
@@ -68,34 +86,36 @@ class PairScorer:
 
     def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
         """Return the answers for all pairs; memory beyond them does not grow with their number."""
-        scored = [_empty(self._manifest.labels)]
-        self._workers.each(self._run, self._batches(iter(pairs), scored))
-        lengths = np.concatenate([part.lengths for part in scored])
-        self._trimmer.after_call(int(lengths.max(initial=0)))
+        groups: list[_Group] = []
+        self._workers.each(self._run, self._batches(iter(pairs), groups))
+        longest = max((int(group.window_lengths.max()) for group in groups), default=0)
+        self._trimmer.after_call(longest)
+        scored = [group.scored(self._manifest.label_column) for group in groups]
+        scored.append(_empty(self._manifest.labels))
         return ScoredPairs(
             outputs=np.concatenate([part.outputs for part in scored]),
-            lengths=lengths,
+            lengths=np.concatenate([part.lengths for part in scored]),
             truncated=np.concatenate([part.truncated for part in scored]),
         )
 
-    def _batches(self, pairs: Iterator[Pair], scored: list[ScoredPairs]) -> Iterator[_Batch]:
-        """Yield the batches of window after window, and append each window's answers to `scored`.
+    def _batches(self, pairs: Iterator[Pair], groups: list[_Group]) -> Iterator[_Batch]:
+        """Yield the batches of group after group, and append each group to `groups`.
 
-        The answers are complete once the batches have run.
+        Its outputs are complete once the batches have run.
         """
-        for size in chain([FIRST_WINDOW], repeat(WINDOW)):
+        for size in chain([FIRST_GROUP], repeat(GROUP)):
             encodings = self._tokenizer.encode_pairs(list(islice(pairs, size)))
             if not encodings:
                 return
-            lengths = np.array([encoding.length for encoding in encodings], dtype=np.int64)
-            outputs = np.empty((len(encodings), self._manifest.labels), dtype=np.float32)
-            truncated = np.array([encoding.truncated for encoding in encodings], dtype=np.bool_)
-            scored.append(ScoredPairs(outputs=outputs, lengths=lengths, truncated=truncated))
+            windows, counts = in_windows(encodings)
+            lengths = np.array([window.length for window in windows], dtype=np.int64)
+            outputs = np.empty((len(windows), self._manifest.labels), dtype=np.float32)
+            groups.append(_Group(encodings, counts, lengths, outputs))
             padded = self._padded(lengths)
-            unknown = self._cache.fill(encodings, outputs)
+            unknown = self._cache.fill(windows, outputs)
             for chosen in batches(padded[unknown], self._budget, equal=self._multiple > 1):
                 positions = unknown[chosen]
-                rows = [encodings[i] for i in positions]
+                rows = [windows[i] for i in positions]
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
 
     def _padded(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:

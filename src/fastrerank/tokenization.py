@@ -29,8 +29,8 @@ QUERY_SHARE = 0.75
 class EncodedQuery:
     """All of a pair but its document: the ids and token types `before` and `after` it.
 
-    `room` is the number of tokens left for the document, at least 1; `truncated` says whether the
-    query was cut to its share.
+    `room` is the number of tokens left for the document, at least 1. Up to `whole` of them are read
+    at a time, more in windows of `window`. `truncated` says whether the query was cut to its share.
     """
 
     before: Ids
@@ -39,6 +39,8 @@ class EncodedQuery:
     after_types: Ids
     document_type: int
     room: int
+    whole: int
+    window: int
     truncated: bool
 
 
@@ -68,12 +70,21 @@ class Encoding(NamedTuple):
 class PairTokenizer:
     """Tokenises queries and documents and joins them as the model's template says.
 
-    `max_length` bounds the tokens of a pair, special tokens included.
+    `max_length` bounds the tokens of a pair, special tokens included. A document of more than two
+    times `window` tokens is read in windows, each with the query within `model_length` tokens.
 
     :raises InvalidRequestError: if max_length leaves no room for a query and a document.
     """
 
-    def __init__(self, path: Path, template: Sequence[Segment], max_length: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        template: Sequence[Segment],
+        max_length: int,
+        *,
+        window: int | None = None,
+        model_length: int | None = None,
+    ) -> None:
         self._tokenizer = _read_tokenizer(path)
         self._template = template
         self._process = os.getpid()
@@ -85,7 +96,9 @@ class PairTokenizer:
                 f" at least {special + 2} are needed",
                 param="max_length",
             )
-        self._query_room = max(1, min(self._room - 1, int(self._room * QUERY_SHARE)))
+        self._window = window or max_length
+        self._model_room = min(max_length, model_length or max_length) - special
+        self._query_room = max(1, min(self._model_room - 1, int(self._model_room * QUERY_SHARE)))
 
     def encode_query(
         self, query: str, instruction: str | None = None, truncate: Truncate = "end"
@@ -116,6 +129,8 @@ class PairTokenizer:
             after_types=after[1],
             document_type=self._template[place].type_id,
             room=self._room - len(ids),
+            whole=min(2 * self._window, self._model_room - len(ids)),
+            window=min(self._window, self._model_room - len(ids)),
             truncated=truncated,
         )
 

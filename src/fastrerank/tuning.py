@@ -92,7 +92,10 @@ class _Bench:
         manifest = bundle.manifest
         self._bundle, self._stack = bundle, stack
         self._tokenizer = PairTokenizer(
-            bundle.verified(manifest.tokenizer), manifest.template, manifest.max_length
+            bundle.verified(manifest.tokenizer),
+            manifest.template,
+            manifest.max_length,
+            window=manifest.window,
         )
         query = self._tokenizer.encode_query("which new city was first called by that name")
         self._pairs = [Pair(query, text) for text in _texts()]

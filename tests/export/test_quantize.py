@@ -91,6 +91,26 @@ def test_equalizing_takes_the_error_of_an_outlier_channel_away(run):
     assert error(model, equalized, run) < error(model, plain, run) / 3
 
 
+def heavy_tailed_encoder():
+    """A product with its bias; one channel of its input is large, in a few rows only."""
+    build = Encoder()
+    x = build.node("Tanh", build.linear(build.embeddings(), HIDDEN, 64))
+    shift, stretch = np.zeros(64), np.ones(64)
+    shift[5], stretch[5] = -0.9, 8000
+    x = build.node("Mul", build.node("Add", x, build.constant(shift)), build.constant(stretch))
+    product = build.node("MatMul", build.node("Relu", x), build.random(64, 96))
+    return build.model(build.node("Tanh", build.node("Add", product, build.random(96))))
+
+
+def test_a_channel_that_dividing_cannot_tame_is_multiplied_apart(run):
+    model = heavy_tailed_encoder()
+    pairs = [feeds(1, 12, seed, padded=False) for seed in range(8)]
+    plain, apart = quantize_int8(model), quantize_int8(model, pairs)
+    by_name = {tuple(t.dims): t.name for t in apart.graph.initializer}
+    assert (4, 96) in by_name
+    assert error(model, apart, run) < error(model, plain, run) / 20
+
+
 def test_a_product_without_outliers_is_not_equalized():
     pairs = [feeds(1, 12, seed, padded=False) for seed in range(8)]
     model = wide_encoder()

@@ -33,6 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--revision", help="branch, tag or commit of a hub id")
     parser.add_argument("--license", help="licence of the weights, where the source states none")
     parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
+    parser.add_argument(
+        "--window",
+        type=int,
+        help="tokens; documents of more than two windows count as their best one"
+        " (default: document_window in the source's config.json, else as a whole)",
+    )
     parser.add_argument("--label-column", type=int, help="of two labels, the relevant one (1)")
     parser.add_argument("--calibration", type=Path, help="pairs of your own to measure on, JSONL")
     parser.add_argument("--allow-drift", action="store_true", help="write it beyond the limits too")
@@ -57,6 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         revision=arguments.revision,
         license=arguments.license,
         max_length=arguments.max_length,
+        window=arguments.window,
         label_column=arguments.label_column,
         calibration=arguments.calibration,
         allow_drift=arguments.allow_drift,

@@ -56,6 +56,9 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "source": f"{source.name}, revision {source.revision or 'not stated'}",
         "licence": source.license or "not stated by the source",
         "max length": f"{manifest.max_length} tokens a pair",
+        "window": f"{manifest.window} tokens: of a document of more than two the best one counts"
+        if manifest.window
+        else "none: documents are read as a whole",
         "pair": " ".join(_segment_text(segment) for segment in manifest.template),
         "inputs": ", ".join(manifest.inputs),
         "score": f"{manifest.activation} of {manifest.labels} label(s),"

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--precision", default="auto", help="one that the bundle holds")
     parser.add_argument("--runtime", default="auto", help="onnxruntime or openvino")
     parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
+    parser.add_argument("--max-length", type=int, help="tokens of a pair that are read")
+    parser.add_argument("--window", type=int, help="tokens; a long document counts as its best")
     parser.add_argument("--top-n", type=int, help="how many results to return (default: all)")
     parser.add_argument("--max-tokens-per-doc", type=int, help="longer documents are cut")
     parser.add_argument("--truncate", choices=("end", "start", "none"), default="end")
@@ -56,6 +57,7 @@ def run(arguments: argparse.Namespace) -> int:
         runtime=arguments.runtime,
         threads=arguments.threads,
         max_length=arguments.max_length,
+        window=arguments.window,
     ) as reranker:
         response = reranker.rerank(
             arguments.query,

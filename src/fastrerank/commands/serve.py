@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api", choices=sorted(APIS), help="speak this API alone")
     parser.add_argument("--precision", default="auto", help="one that the bundles hold")
     parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument("--max-length", type=int, help="tokens of a pair, at most the model's")
+    parser.add_argument("--max-length", type=int, help="tokens of a pair that are read")
+    parser.add_argument("--window", type=int, help="tokens; a long document counts as its best")
     parser.add_argument(
         "--concurrency", type=int, default=2, help="requests scored at once (default: %(default)s)"
     )
@@ -64,6 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
         precision=arguments.precision,
         threads=arguments.threads,
         max_length=arguments.max_length,
+        window=arguments.window,
     )
     app = create_app(
         _loaded(arguments.models, load),

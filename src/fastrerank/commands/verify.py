@@ -46,8 +46,13 @@ def _scores_match(bundle: Bundle, precision: str, golden: Golden) -> bool:
         tolerance = golden.tolerance[precision]
     except KeyError as error:
         raise BundleIntegrityError(f"the manifest has no golden logits for {error}") from error
-    # The golden logits are ONNX Runtime's.
-    with Reranker(bundle.manifest_path, precision=precision, runtime="onnxruntime") as reranker:
+    # The golden logits are ONNX Runtime's, of whole documents.
+    with Reranker(
+        bundle.manifest_path,
+        precision=precision,
+        runtime="onnxruntime",
+        window=bundle.manifest.max_length,
+    ) as reranker:
         logits = reranker.score(pairs, raw=True)
     largest = float(np.abs(logits - expected).max())
     passed = largest <= tolerance

@@ -1,0 +1,61 @@
+"""Long documents in windows: a document is as relevant as its best part.
+
+A model that was trained on passages loses a fact among many others. So a document of more than two
+windows is read in overlapping parts of like length, and its score is that of the best (MaxP, Dai
+and Callan 2019, arXiv:1905.09217). Shorter ones are read as a whole: two windows would cost more
+and say no more.
+"""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .activation import ranking_logits
+from .tokenization import Encoding
+
+# Neighbours share this part of a window, so that a sentence at a border is whole in one of them.
+OVERLAP = 1 / 4
+
+
+def spans(length: int, window: int) -> Iterator[slice]:
+    """Yield the windows of a document of `length` tokens, more than `window`, in order.
+
+    They have one length of at most `window`, cover the document, and are as few as that allows.
+    """
+    overlap = int(window * OVERLAP)
+    count = -(-(length - overlap) // (window - overlap))
+    size = -(-(length + (count - 1) * overlap) // count)
+    for i in range(count):
+        start = i * (length - size) // (count - 1)
+        yield slice(start, start + size)
+
+
+def in_windows(encodings: Sequence[Encoding]) -> tuple[list[Encoding], NDArray[np.int64]]:
+    """Return the windows of all encodings, in order, and the number of each, int64 [encodings]."""
+    parts = [
+        [encoding]
+        if len(encoding.document) <= encoding.query.whole
+        else [
+            encoding._replace(document=encoding.document[span])
+            for span in spans(len(encoding.document), encoding.query.window)
+        ]
+        for encoding in encodings
+    ]
+    counts = np.array([len(part) for part in parts], dtype=np.int64)
+    return [window for part in parts for window in part], counts
+
+
+def best_windows(
+    outputs: NDArray[np.float32], counts: NDArray[np.int64], label_column: int
+) -> NDArray[np.float32]:
+    """Return the outputs of each document's most relevant window, float32 [documents, labels].
+
+    `outputs` [windows, labels] holds the windows document after document, `counts` their numbers.
+    """
+    if len(outputs) == len(counts):
+        return outputs
+    owner = np.repeat(np.arange(len(counts)), counts)
+    order = np.lexsort((-ranking_logits(outputs, label_column), owner))
+    best: NDArray[np.float32] = outputs[order[np.cumsum(counts) - counts]]
+    return best
