@@ -145,7 +145,7 @@ def _best_remedy(
     nothing = np.empty(0, np.int64)
     best, least = None, error(_Remedy(np.ones(len(weight), np.float32), nothing))
     peak = np.maximum(np.maximum(np.abs(activation.low), np.abs(activation.high)).max(axis=0), 1e-5)
-    largest = np.sort(np.argsort(-peak, kind="stable")[:_APART])
+    largest = np.sort(np.argsort(-peak, kind="stable")[: min(_APART, len(peak) // 2)])
     for apart, worth in ((nothing, _WORTH_DIVIDING), (largest, _WORTH_APART)):
         if len(apart) and (not may_part or least <= worth):
             continue

@@ -133,6 +133,26 @@ def test_each_step_is_reported_with_its_time(checkpoint, tmp_path):
     assert list(manifest.precisions) == ["int8"]
 
 
+@pytest.mark.parametrize(
+    ("stated", "asked", "kept"), [(20, None, 20), (20, 12, 12), (None, 12, 12)]
+)
+def test_a_window_is_asked_for_or_stated_by_the_checkpoint(tmp_path, stated, asked, kept):
+    """Parity and golden pairs, some of long documents, are those of documents as a whole."""
+    config = {} if stated is None else {"document_window": stated}
+    source = save_checkpoint(tmp_path / "source", **config)
+    export(source, tmp_path / "b", precisions=("fp32",), window=asked)
+    assert open_bundle(tmp_path / "b").manifest.window == kept
+    assert f"best {kept}" in (tmp_path / "b/README.md").read_text()
+    assert main(["verify", str(tmp_path / "b")]) == 0
+
+
+@pytest.mark.parametrize("window", [0, "80", 7])
+def test_a_window_that_holds_nothing_is_refused(tmp_path, window):
+    source = save_checkpoint(tmp_path / "source", document_window=window)
+    with pytest.raises(ExportError, match=f"window is {window!r}"):
+        export(source, tmp_path / "b")
+
+
 def corrupted(quantize):
     def corrupt(model, calibration):
         model = quantize(model, calibration)
