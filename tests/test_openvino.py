@@ -29,6 +29,7 @@ TEXTS = [
     "",
     "Alpacas are kept in herds that graze on the level heights of the Andes of Peru. " * 40,
 ]
+WHOLE = 512  # a window as large as the model: runs of every length
 # In bf16 a score may move by this much with its neighbours (it was never seen to move at all).
 NEIGHBOUR_TOLERANCE = 1e-3
 
@@ -40,13 +41,13 @@ PRECISIONS = ["fp32", pytest.param("bf16", marks=needs_bf16)]
 
 @pytest.fixture(scope="module")
 def exact():
-    with Reranker(runtime="openvino", precision="fp32", threads=2) as loaded:
+    with Reranker(runtime="openvino", precision="fp32", threads=2, window=WHOLE) as loaded:
         yield loaded
 
 
 @pytest.fixture(scope="module", params=PRECISIONS)
 def loaded(request):
-    with Reranker(runtime="openvino", precision=request.param, threads=2) as reranker:
+    with Reranker(runtime="openvino", precision=request.param, threads=2, window=WHOLE) as reranker:
         yield reranker
 
 
@@ -154,7 +155,9 @@ def test_a_score_hardly_moves_with_its_neighbours(loaded):
 
 
 def test_the_longest_pair_is_not_padded_beyond_the_model(loaded):
-    with Reranker(runtime="openvino", precision=loaded.precision, max_length=509) as reranker:
+    with Reranker(
+        runtime="openvino", precision=loaded.precision, max_length=509, window=WHOLE
+    ) as reranker:
         assert reranker.rerank(QUERY, ["llama " * 2000]).truncated == [0]
     assert loaded.rerank(QUERY, ["llama " * 2000]).usage.prompt_tokens == 512
 
