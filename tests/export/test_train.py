@@ -23,9 +23,12 @@ from fastrerank.export.train import (  # noqa: E402 - after the skips
     model,
     sample,
     tokens,
+    validate,
     weights,
 )
 from fastrerank.export.train.data import read_jsonl  # noqa: E402
+
+from fastrerank.windows import spans  # noqa: E402
 
 
 def write_jsonl(path: Path, rows: list[dict]) -> None:
@@ -74,6 +77,23 @@ def trainer_of(mined, **settings):
         model.load(model.base_folder(), seed=settings.seed), torch.bfloat16, settings.exit_after
     )
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
+
+
+@pytest.mark.slow
+def test_validation_reads_long_documents_as_a_bundle_does(mined):
+    """By their best window: one that holds the answer makes up for all others."""
+    packed = model.Packed(model.load(model.base_folder(), seed=0), torch.bfloat16)
+    rng = np.random.default_rng(0)
+    query = mined.query_ids[0]
+    short, long = (rng.integers(2000, 20000, n) for n in (2 * model.WINDOW, 500))
+    parts = [long[s] for s in spans(validate.MAX_LENGTH - len(query) - 3, model.WINDOW)]
+    found = validate.score_documents(packed, [(query, short), (query, long), (query, short[:9])])
+    alone = [
+        validate.score_pairs(packed, [tokens.pair(query, text, validate.MAX_LENGTH)])[0, 0]
+        for text in (short, *parts, short[:9])
+    ]
+    expected = [alone[0], max(alone[1:-1]), alone[-1]]
+    np.testing.assert_allclose(found[0], expected, atol=0.02)  # bf16, other batches
 
 
 @pytest.mark.slow
