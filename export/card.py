@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from fastrerank.manifest import Manifest
+from fastrerank.windows import WINDOWS_IN_A_WHOLE
 
 
 def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -> None:
@@ -23,7 +24,8 @@ def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -
     drift = "" if all(p.within_thresholds for p in manifest.parity.values()) else _DRIFT
     made_with = ", ".join(f"{name} {number}" for name, number in manifest.made_with.items())
     window = (
-        f"; a document of more than {2 * manifest.window} counts as its best {manifest.window}"
+        f"; a document of more than {WINDOWS_IN_A_WHOLE * manifest.window} counts as its best"
+        f" {manifest.window}"
         if manifest.window
         else ""
     )

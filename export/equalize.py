@@ -80,16 +80,17 @@ def equalize(
     for name, activation in _collect(graph, list(groups), calibration):
         nodes = groups[name]
         weights = [weight for n in nodes if (weight := graph.constant(n.input[1])) is not None]
+        biased = _biased(graph, nodes[0]) if len(nodes) == 1 else None
         remedy = _best_remedy(
             activation,
             np.concatenate(weights, axis=1),
             quantize_weight,
-            may_part=len(nodes) == 1 and _biased(graph, nodes[0]) is not None,
+            may_part=biased is not None,
         )
         if remedy is None:
             continue
-        if len(remedy.apart):
-            _multiply_apart(graph, nodes[0], remedy.apart)
+        if biased is not None and len(remedy.apart):
+            _multiply_apart(graph, nodes[0], weights[0], remedy.apart, biased)
         inverse = graph.add_constant(f"{name}/inverse_scale", remedy.inverse)
         (divided,) = graph.add_node("Mul", [name, inverse], f"{name}/equalized")
         for node, weight in zip(nodes, weights, strict=True):
@@ -109,23 +110,20 @@ def _biased(graph: Graph, product: NodeProto) -> str | None:
     return consumer.output[0] if any(c is not None for c in constants) else None
 
 
-def _multiply_apart(graph: Graph, product: NodeProto, channels: Array) -> None:
+def _multiply_apart(
+    graph: Graph, product: NodeProto, weight: Array, channels: Array, biased: str
+) -> None:
     """Add the part of these channels behind the bias, which the runtime fuses with the product."""
-    activation, weight = product.input[0], graph.constant(product.input[1])
-    biased = _biased(graph, product)
-    assert weight is not None and biased is not None  # noqa: S101, PT018  # equalize asked for both
+    activation = product.input[0]
     indices = graph.add_constant(f"{activation}/channels", channels)
     (chosen,) = graph.add_node(
         "Gather", [activation, indices], f"{activation}/apart", attributes={"axis": -1}
     )
     rows = graph.add_constant(f"{product.input[1]}/apart", weight[channels])
     (part,) = graph.add_node("MatMul", [chosen, rows], f"{biased}/apart")
-    readers = graph.consumers[biased]
-    (whole,) = graph.add_node("Add", [biased, part], f"{biased}/whole")
-    for node in readers:
-        for i, name in enumerate(node.input):
-            if name == biased:
-                node.input[i] = whole
+    whole = graph.fresh(f"{biased}/whole")
+    graph.replace_uses(biased, whole)
+    graph.append(helper.make_node("Add", [biased, part], [whole], whole, domain=""))
 
 
 def _best_remedy(

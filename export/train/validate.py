@@ -94,9 +94,8 @@ def score_documents(packed: Packed, pairs: list[tuple[np.ndarray, np.ndarray]]) 
 
 
 def _windows(query: np.ndarray, document: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    if len(document) <= 2 * WINDOW:
-        return [tokens.pair(query, document, MAX_LENGTH)]
-    return [tokens.pair(query, document[s], MAX_LENGTH) for s in spans(len(document), WINDOW)]
+    parts = spans(len(document), WINDOW, MAX_LENGTH)
+    return [tokens.pair(query, document[part], MAX_LENGTH) for part in parts]
 
 
 def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:

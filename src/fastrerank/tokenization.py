@@ -29,8 +29,9 @@ QUERY_SHARE = 0.75
 class EncodedQuery:
     """All of a pair but its document: the ids and token types `before` and `after` it.
 
-    `room` is the number of tokens left for the document, at least 1. Up to `whole` of them are read
-    at a time, more in windows of `window`. `truncated` says whether the query was cut to its share.
+    `room` is the number of tokens left for the document, at least 1, of which the model takes
+    `model_room` at a time; `window` is that of long documents. `truncated` says whether the query
+    was cut to its share.
     """
 
     before: Ids
@@ -39,7 +40,7 @@ class EncodedQuery:
     after_types: Ids
     document_type: int
     room: int
-    whole: int
+    model_room: int
     window: int
     truncated: bool
 
@@ -129,8 +130,8 @@ class PairTokenizer:
             after_types=after[1],
             document_type=self._template[place].type_id,
             room=self._room - len(ids),
-            whole=min(2 * self._window, self._model_room - len(ids)),
-            window=min(self._window, self._model_room - len(ids)),
+            model_room=self._model_room - len(ids),
+            window=self._window,
             truncated=truncated,
         )
 

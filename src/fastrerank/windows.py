@@ -16,13 +16,19 @@ from .tokenization import Encoding
 
 # Neighbours share this part of a window, so that a sentence at a border is whole in one of them.
 OVERLAP = 1 / 4
+WINDOWS_IN_A_WHOLE = 2
 
 
-def spans(length: int, window: int) -> Iterator[slice]:
-    """Yield the windows of a document of `length` tokens, more than `window`, in order.
+def spans(length: int, window: int, room: int) -> Iterator[slice]:
+    """Yield the parts in which a document of `length` tokens is read, in order.
 
-    They have one length of at most `window`, cover the document, and are as few as that allows.
+    That is the whole of one of at most two windows, if the `room` that the model has for it holds
+    it. Otherwise windows of one length of at most `window`, as few as cover the document.
     """
+    if length <= min(WINDOWS_IN_A_WHOLE * window, room):
+        yield slice(0, length)
+        return
+    window = min(window, room)
     overlap = int(window * OVERLAP)
     count = -(-(length - overlap) // (window - overlap))
     size = -(-(length + (count - 1) * overlap) // count)
@@ -34,11 +40,11 @@ def spans(length: int, window: int) -> Iterator[slice]:
 def in_windows(encodings: Sequence[Encoding]) -> tuple[list[Encoding], NDArray[np.int64]]:
     """Return the windows of all encodings, in order, and the number of each, int64 [encodings]."""
     parts = [
-        [encoding]
-        if len(encoding.document) <= encoding.query.whole
-        else [
+        [
             encoding._replace(document=encoding.document[span])
-            for span in spans(len(encoding.document), encoding.query.window)
+            for span in spans(
+                len(encoding.document), encoding.query.window, encoding.query.model_room
+            )
         ]
         for encoding in encodings
     ]

@@ -13,7 +13,7 @@ from .errors import ClosedError
 T = TypeVar("T")
 
 # Batches that a request may have waiting per thread. Enough to keep the threads busy while the
-# next window is tokenised; few enough that a small request is not queued behind a large one.
+# next group is tokenised; few enough that a small request is not queued behind a large one.
 IN_FLIGHT_PER_THREAD = 4
 
 

@@ -86,7 +86,7 @@ def test_validation_reads_long_documents_as_a_bundle_does(mined):
     rng = np.random.default_rng(0)
     query = mined.query_ids[0]
     short, long = (rng.integers(2000, 20000, n) for n in (2 * model.WINDOW, 500))
-    parts = [long[s] for s in spans(validate.MAX_LENGTH - len(query) - 3, model.WINDOW)]
+    parts = [long[s] for s in spans(validate.MAX_LENGTH - len(query) - 3, model.WINDOW, 500)]
     found = validate.score_documents(packed, [(query, short), (query, long), (query, short[:9])])
     alone = [
         validate.score_pairs(packed, [tokens.pair(query, text, validate.MAX_LENGTH)])[0, 0]
