@@ -140,7 +140,7 @@ COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {
     "agreement": (_agreement, "nDCG@10 and score difference against torch in fp32"),
     "coldstart": (_coldstart, "import, load, first response"),
     "memory": (_memory, "peak at 100 to 10,000 documents"),
-    "scaling": (_scaling, "documents, calling threads, cores, tokens"),
+    "scaling": (_scaling, "documents, calling threads, cores, tokens, history"),
     "quality": (_quality, "nDCG@10 of the evaluation sets"),
     "report": (_report, "tables and plot from stored results"),
 }

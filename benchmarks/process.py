@@ -103,7 +103,10 @@ class SystemProcess:
             line = b""
         if not line:
             code = self._process.wait()
-            raise BenchmarkError(f"{self.system.name} ended with {code} in {op}:\n{self._tail()}")
+            hint = " (killed: for want of memory? leave systems out with --peers)" * (code == -9)
+            raise BenchmarkError(
+                f"{self.system.name} ended with {code} in {op}{hint}:\n{self._tail()}"
+            )
         answer = json.loads(line)
         if "error" in answer:
             raise BenchmarkError(

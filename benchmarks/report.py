@@ -199,11 +199,13 @@ def _memory(result: Result) -> str:
     )
 
 
+# The rows' name, that of their first column with its title, and the columns of figures.
 _SCALING = (
-    ("documents", "documents a call", ("docs_per_s",)),
-    ("callers", "calling threads", ("docs_per_s",)),
-    ("threads", "cores", ("docs_per_s",)),
-    ("tokens", "tokens a pair", ("docs_per_s", "tokens_per_s", "attention_share")),
+    ("documents", "documents", "documents a call", ("docs_per_s",)),
+    ("callers", "callers", "calling threads", ("docs_per_s",)),
+    ("cores", "threads", "cores", ("docs_per_s",)),
+    ("history", "long_documents", "documents of 512 tokens, in one call before", ("docs_per_s",)),
+    ("tokens", "tokens", "tokens a pair", ("docs_per_s", "tokens_per_s", "attention_share")),
 )
 
 
@@ -211,10 +213,11 @@ def _scaling(result: Result) -> str:
     parts = ["## Scaling\n\n`python -m benchmarks scaling`\n"]
     for figures in result["systems"].values():
         parts.append(f"### {figures['label']}\n")
-        for key, title, columns in _SCALING:
-            rows = figures["cores" if key == "threads" else key]
+        for name, key, title, columns in _SCALING:
+            if name not in figures:
+                continue  # the Zen 4 was measured before there was a history
             titles = [column.replace("_per_s", "/s").replace("_", " ") for column in columns]
-            cells = [[f"{r[key]:,}", *(f"{r[c]:,g}" for c in columns)] for r in rows]
+            cells = [[f"{r[key]:,}", *(f"{r[c]:,g}" for c in columns)] for r in figures[name]]
             parts.append(table([title, *titles], cells))
     return "\n".join([*parts, measured_on(result["environment"])])
 

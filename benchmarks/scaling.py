@@ -1,4 +1,4 @@
-"""Documents a second by documents a call, calling threads, cores and tokens."""
+"""Documents a second by documents a call, calling threads, cores, tokens and what came before."""
 
 import random
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Any
 
 from .arithmetic import count_operations
 from .machine import environment_record
+from .memory import full_length_documents
 from .models import graph_file, model_directories
 from .paths import data_directory
 from .process import SystemProcess
@@ -20,7 +21,7 @@ Pool = list[str]
 def measure_scaling(
     systems: list[System], checkpoint: Path, threads: int, *, quick: bool
 ) -> dict[str, Any]:
-    """Return, for each system, the rates by documents, callers, cores and tokens.
+    """Return, for each system, the rates by documents, callers, cores, tokens and history.
 
     :raises BenchmarkError: if a system fails.
     """
@@ -34,7 +35,7 @@ def measure_scaling(
         "environment": environment_record(threads),
         "systems": {},
     }
-    with progress(3 * len(systems), "scaling") as step:
+    with progress(4 * len(systems), "scaling") as step:
         for system in systems:
             figures: dict[str, Any] = {"label": system.label}
             with SystemProcess(system) as process:
@@ -50,6 +51,10 @@ def measure_scaling(
             step(f"{system.name}, tokens")
             figures["cores"] = _by_cores(system, directories[system.model], threads, query, pool)
             step(f"{system.name}, cores")
+            figures["history"] = _by_history(
+                system, directories[system.model], threads, query, pool, quick=quick
+            )
+            step(f"{system.name}, after a long request")
             result["systems"][system.name] = figures
     return result
 
@@ -112,19 +117,43 @@ def _by_cores(
 ) -> list[dict[str, float]]:
     """Time one core and all of them in turns."""
     counts = sorted({1, threads})
-    seconds: dict[int, list[float]] = {count: [] for count in counts}
-    processes = {count: SystemProcess(system) for count in counts}
+    processes = [SystemProcess(system) for _ in counts]
     try:
-        for count, process in processes.items():
+        for count, process in zip(counts, processes, strict=True):
             process.load(model, count)
             process.score(query, pool[:200])
-        for at in range(0, 1500, 300):
-            for count, process in processes.items():
-                seconds[count].append(process.score(query, pool[at : at + 300])["seconds"])
+        rates = _in_turns(processes, query, pool, 300)
     finally:
-        for process in processes.values():
+        for process in processes:
             process.close()
-    return [
-        {"threads": count, "docs_per_s": rounded(300 / quantile(seconds[count], 0.5))}
-        for count in counts
-    ]
+    return [{"threads": n, "docs_per_s": rate} for n, rate in zip(counts, rates, strict=True)]
+
+
+def _by_history(
+    system: System, model: Path, threads: int, query: str, pool: Pool, *, quick: bool
+) -> list[dict[str, float]]:
+    """Time a fresh process and, in turns with it, one that has answered a very long request."""
+    counts = (0, 200 if quick else 2000)
+    processes = [SystemProcess(system) for _ in counts]
+    try:
+        for process in processes:
+            process.load(model, threads)
+            process.score(query, pool[:200])
+        processes[1].score(query, full_length_documents(data_directory(), counts[1]))
+        rates = _in_turns(processes, query, pool, 100)
+    finally:
+        for process in processes:
+            process.close()
+    by_count = zip(counts, rates, strict=True)
+    return [{"long_documents": n, "docs_per_s": rate} for n, rate in by_count]
+
+
+def _in_turns(
+    processes: list[SystemProcess], query: str, pool: Pool, documents: int
+) -> list[float]:
+    """Return each process's documents a second, the median of five requests."""
+    seconds: list[list[float]] = [[] for _ in processes]
+    for at in range(0, 5 * documents, documents):
+        for process, taken in zip(processes, seconds, strict=True):
+            taken.append(process.score(query, pool[at : at + documents])["seconds"])
+    return [rounded(documents / quantile(taken, 0.5)) for taken in seconds]

@@ -96,11 +96,11 @@ def train(arguments: argparse.Namespace) -> None:
         for folder in (arguments.start, arguments.start_early)
     )
     start = start or model.load(model.base_folder(), seed=settings.seed)
-    packed = model.Packed(start, torch.bfloat16, settings.exit_after, early).to(arguments.device)
+    packed = model.Packed(start, settings.exit_after, early).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     released = None
     if arguments.teacher:
-        released = model.Packed(model.load(arguments.teacher), torch.bfloat16).to(arguments.device)
+        released = model.Packed(model.load(arguments.teacher)).to(arguments.device)
     trainer = loop.Trainer(packed, mined, sampler, settings, released)
     folder = arguments.state / "runs" / arguments.name
     if arguments.branch_from and not (folder / "last.pt").exists():
@@ -115,7 +115,7 @@ def release(arguments: argparse.Namespace) -> None:
     todo = validate.tasks(mined, HELD_OUT)
     packed = average.averaged(arguments.checkpoints, loop.Settings().exit_after)
     mean = packed.early() if arguments.early else packed.model
-    logits = validate.model_logits(model.Packed(mean, torch.bfloat16), mined, todo)[0]
+    logits = validate.model_logits(model.Packed(mean), mined, todo)[0]
     figures = validate.evaluate(todo, logits)
     flat = np.concatenate([logits[t.query] for t in todo])
     relevant = np.concatenate([t.relevant for t in todo])

@@ -14,7 +14,7 @@ def averaged(checkpoints: Sequence[Path], exit_after: int | None) -> Packed:
     All must come from the same start: averages of unrelated weights mean nothing
     (model soups, Wortsman et al. 2022, arXiv:2203.05482).
     """
-    packed = Packed(load(base_folder()), torch.bfloat16, exit_after)
+    packed = Packed(load(base_folder()), exit_after)
     parameters = [p for p in packed.parameters() if p.requires_grad]
     sums = [torch.zeros_like(p) for p in parameters]
     for path in checkpoints:

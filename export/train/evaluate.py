@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from . import tokens
 from .data import Row, read_jsonl
@@ -27,7 +26,7 @@ def evaluate(
     folder: Path, data: Path, out: Path, *, bi_encoder: bool, sets: Sequence[str] = SETS
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield (set, measures) of the weights in ``folder``; TREC runs are written to ``out``."""
-    packed = Packed(load(folder), torch.bfloat16)
+    packed = Packed(load(folder))
     out.mkdir(parents=True, exist_ok=True)
     for name in sets:
         source, run = data / "eval" / f"{name}.jsonl.gz", out / f"{name}.trec"

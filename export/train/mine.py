@@ -77,8 +77,7 @@ def _encode(corpus: data.Corpus, cache: Path, device: str) -> None:
     queries = [q.text for q in corpus.queries]
     with (cache / "corpus.pickle").open("wb") as file:
         pickle.dump((corpus, Bm25(corpus.texts)), file)
-    encoder = Packed(load(base_folder()), torch.bfloat16)
-    encoder.to(device)
+    encoder = Packed(load(base_folder())).to(device)
     vectors: dict[str, np.ndarray] = {}
     for name, texts, limit in (
         ("query", queries, QUERY_TOKENS),

@@ -73,16 +73,14 @@ def mined(smoke_folder, tmp_path_factory):
 
 def trainer_of(mined, **settings):
     settings = loop.Settings(**{"lists": 2, "warmup": 2, "supervise": (0, 2), **settings})
-    packed = model.Packed(
-        model.load(model.base_folder(), seed=settings.seed), torch.bfloat16, settings.exit_after
-    )
+    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), settings.exit_after)
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
 
 
 @pytest.mark.slow
 def test_validation_reads_long_documents_as_a_bundle_does(mined):
     """By their best window: one that holds the answer makes up for all others."""
-    packed = model.Packed(model.load(model.base_folder(), seed=0), torch.bfloat16)
+    packed = model.Packed(model.load(model.base_folder(), seed=0))
     rng = np.random.default_rng(0)
     query = mined.query_ids[0]
     short, long = (rng.integers(2000, 20000, n) for n in (2 * model.WINDOW, 500))
@@ -112,7 +110,7 @@ def test_resumed_run_takes_the_same_steps(mined, tmp_path):
 @pytest.mark.slow
 def test_a_former_release_joins_the_teacher(mined):
     alone = trainer_of(mined)
-    released = model.Packed(model.load(model.base_folder(), seed=5), torch.bfloat16)
+    released = model.Packed(model.load(model.base_folder(), seed=5))
     joined = loop.Trainer(alone.packed, mined, alone.sampler, alone.settings, released)
     lists = [alone.sampler[n] for n in range(2)]
     batches, places = alone._batches(lists, 96)
@@ -126,7 +124,7 @@ def test_a_former_release_joins_the_teacher(mined):
 
 @pytest.mark.slow
 def test_a_long_text_is_embedded_piece_by_piece(mined):
-    encoder = model.Packed(model.load(model.base_folder()), torch.float32)
+    encoder = model.Packed(model.load(model.base_folder()), dtype=torch.float32)
     rng = np.random.default_rng(0)
     long = rng.integers(2000, 20_000, mine.EMBEDDED_TOKENS + 100).astype(np.uint16)
     pieces = [long[: mine.EMBEDDED_TOKENS], long[mine.EMBEDDED_TOKENS :]]
@@ -147,7 +145,7 @@ def test_packed_forward_is_that_of_transformers(mined):
         expected = classifier(
             input_ids=ids, token_type_ids=type_ids, attention_mask=mask.long()
         ).logits.squeeze(-1)
-        logits = model.Packed(classifier, torch.float32)([(ids, type_ids, lengths)])[0]
+        logits = model.Packed(classifier, dtype=torch.float32)([(ids, type_ids, lengths)])[0]
     torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
 
 
