@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import subprocess
 from pathlib import Path
 from types import TracebackType
@@ -103,7 +104,8 @@ class SystemProcess:
             line = b""
         if not line:
             code = self._process.wait()
-            hint = " (killed: for want of memory? leave systems out with --peers)" * (code == -9)
+            killed = code == -signal.SIGKILL
+            hint = " (for want of memory? leave systems out with --peers)" if killed else ""
             raise BenchmarkError(
                 f"{self.system.name} ended with {code} in {op}{hint}:\n{self._tail()}"
             )

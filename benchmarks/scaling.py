@@ -1,6 +1,8 @@
 """Documents a second by documents a call, calling threads, cores, tokens and what came before."""
 
 import random
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -117,15 +119,8 @@ def _by_cores(
 ) -> list[dict[str, float]]:
     """Time one core and all of them in turns."""
     counts = sorted({1, threads})
-    processes = [SystemProcess(system) for _ in counts]
-    try:
-        for count, process in zip(counts, processes, strict=True):
-            process.load(model, count)
-            process.score(query, pool[:200])
+    with _warm_processes(system, model, counts, query, pool) as processes:
         rates = _in_turns(processes, query, pool, 300)
-    finally:
-        for process in processes:
-            process.close()
     return [{"threads": n, "docs_per_s": rate} for n, rate in zip(counts, rates, strict=True)]
 
 
@@ -134,18 +129,24 @@ def _by_history(
 ) -> list[dict[str, float]]:
     """Time a fresh process and, in turns with it, one that has answered a very long request."""
     counts = (0, 200 if quick else 2000)
-    processes = [SystemProcess(system) for _ in counts]
-    try:
-        for process in processes:
-            process.load(model, threads)
-            process.score(query, pool[:200])
+    with _warm_processes(system, model, [threads, threads], query, pool) as processes:
         processes[1].score(query, full_length_documents(data_directory(), counts[1]))
         rates = _in_turns(processes, query, pool, 100)
-    finally:
-        for process in processes:
-            process.close()
     by_count = zip(counts, rates, strict=True)
     return [{"long_documents": n, "docs_per_s": rate} for n, rate in by_count]
+
+
+@contextmanager
+def _warm_processes(
+    system: System, model: Path, threads: list[int], query: str, pool: Pool
+) -> Iterator[list[SystemProcess]]:
+    """Yield a process of the system for each number of threads, loaded and warm."""
+    with ExitStack() as stack:
+        processes = [stack.enter_context(SystemProcess(system)) for _ in threads]
+        for process, count in zip(processes, threads, strict=True):
+            process.load(model, count)
+            process.score(query, pool[:200])
+        yield processes
 
 
 def _in_turns(
