@@ -1,16 +1,15 @@
 """The commands of the benchmark."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from .compare import compare
 from .errors import BenchmarkError
 from .paths import RESULTS, data_directory
 from .report import write_report
+from .store import store
 from .systems import SYSTEMS, System, chosen_systems
 from .workloads import KINDS, make_workload
 
@@ -28,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 1 if a system failed, 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.compare is not None and not options.compare.exists():
+        parser.error(f"--compare {options.compare}: there is no such file or directory")
     try:
         options.systems = chosen_systems(options.peers)
         options.checkpoint = (options.checkpoint or data_directory() / "model").resolve()
@@ -58,7 +59,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--set", action="append", help="evaluation set (quality; default: all)")
     parser.add_argument("--checkpoint", type=Path, help="default: model/ of the data directory")
     parser.add_argument("--output", type=Path, default=RESULTS, help="directory of the results")
-    parser.add_argument("--compare", type=Path, metavar="OLD.json", help="print ratios new : old")
+    parser.add_argument(
+        "--compare",
+        type=Path,
+        metavar="OLD",
+        help="print ratios new : old; a result, or a directory of results by the same names",
+    )
     return parser
 
 
@@ -112,7 +118,8 @@ def _quality(options: argparse.Namespace) -> None:
     for result in measure_quality(
         _ours(options), options.checkpoint, options.threads, options.set, options.limit
     ):
-        _store(options, f"quality-{result['model']}-{result['set']}", result)
+        (system,) = result["systems"]
+        _store(options, f"quality-{result['model']}-{result['set']}-{system}", result)
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -125,14 +132,7 @@ def _ours(options: argparse.Namespace) -> list[System]:
 
 
 def _store(options: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
-    options.output.mkdir(parents=True, exist_ok=True)
-    path = options.output / f"{name}.json"
-    old = json.loads(options.compare.read_text()) if options.compare else None
-    path.write_text(json.dumps(result, indent=1) + "\n")
-    write_report(options.output)
-    print(f"{path} and its tables in {options.output / 'README.md'}")
-    if old is not None:
-        print(compare(old, result))
+    store(result, name, options.output, options.compare)
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {

@@ -22,9 +22,10 @@ def measure_quality(
     sets: list[str] | None = None,
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield nDCG@10 of each system on each set, smallest sets first, or on its first queries.
+    """Yield a result for each set and system, smallest sets first: nDCG@10, or on first queries.
 
-    `first_stage` is that of the candidates as they come.
+    `first_stage` is that of the candidates as they come. A result holds one system, with the
+    record of its own run: what is measured on another day leaves it alone.
 
     :raises BenchmarkError: if a system fails.
     """
@@ -35,29 +36,29 @@ def measure_quality(
     for name in names:
         rows = list(read_evaluation(data / f"eval/{name}.jsonl.gz"))[:limit]
         as_listed = [[-float(rank) for rank in range(len(row["candidates"]))] for row in rows]
-        result: dict[str, Any] = {
-            "kind": "quality",
-            "environment": environment_record(threads),
-            "set": name,
-            "queries": len(rows),
-            "model": checkpoint.name,
-            "first_stage": round(evaluate(data, name, rows, as_listed), 4),
-            "systems": {},
-        }
-        with progress(len(systems) * len(rows), name) as step:
-            for system in systems:
-                with SystemProcess(_as_shipped(system)) as process:
-                    process.load(directories[system.model], threads)
-                    scores = []
-                    for row in rows:
-                        documents = [document_text(c) for c in row["candidates"]]
-                        scores.append(process.score(row["query"], documents)["scores"])
-                        step(system.name)
-                result["systems"][system.name] = {
-                    "label": system.label,
-                    "ndcg": round(evaluate(data, name, rows, scores), 4),
-                }
-        yield result
+        first_stage = round(evaluate(data, name, rows, as_listed), 4)
+        for system in systems:
+            environment = environment_record(threads)
+            with (
+                SystemProcess(_as_shipped(system)) as process,
+                progress(len(rows), name) as step,
+            ):
+                process.load(directories[system.model], threads)
+                scores = []
+                for row in rows:
+                    documents = [document_text(c) for c in row["candidates"]]
+                    scores.append(process.score(row["query"], documents)["scores"])
+                    step(system.name)
+            ndcg = round(evaluate(data, name, rows, scores), 4)
+            yield {
+                "kind": "quality",
+                "environment": environment,
+                "set": name,
+                "queries": len(rows),
+                "model": checkpoint.name,
+                "first_stage": first_stage,
+                "systems": {system.name: {"label": system.label, "ndcg": ndcg}},
+            }
 
 
 def _as_shipped(system: System) -> System:

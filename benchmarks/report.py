@@ -228,14 +228,18 @@ def _quality(results: list[Result]) -> str:
         row = cells.setdefault((r["set"], r["queries"]), {"first stage": f"{r['first_stage']:.4f}"})
         for system in r["systems"].values():
             row[f"{r['model']}, {system['label']}"] = f"{system['ndcg']:.4f}"
-    columns = list(dict.fromkeys(column for row in cells.values() for column in row))
+    found = {column for row in cells.values() for column in row}
+    columns = ["first stage", *sorted(found - {"first stage"})]
+    last = max((r["environment"] for r in results), key=lambda environment: environment["date"])
     rows = [
         [name, str(queries), *(row.get(column, "") for column in columns)]
         for (name, queries), row in cells.items()
     ]
     return (
         "## nDCG@10\n\n`python -m benchmarks quality --checkpoint CHECKPOINT`, by evaluate.py.\n\n"
-        f"{table(['set', 'queries', *columns], rows)}\n{measured_on(results[-1]['environment'])}"
+        f"{table(['set', 'queries', *columns], rows)}\n"
+        f"The machine of each figure is in its file; the last was measured on:\n\n"
+        f"{measured_on(last)}"
     )
 
 

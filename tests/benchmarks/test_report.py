@@ -5,6 +5,7 @@ import pytest
 
 from benchmarks.compare import compare
 from benchmarks.report import fastest_peer, report, table, throughput_table, write_report
+from benchmarks.store import store
 from benchmarks.systems import REFERENCE, SYSTEMS, chosen_systems
 
 
@@ -63,6 +64,41 @@ def test_other_workloads_are_not_compared(stored):
     other["workload"]["name"] = "long"
     with pytest.raises(ValueError, match="workload"):
         compare(stored, other)
+
+
+def quality(environment, system, ndcg):
+    return {
+        "kind": "quality",
+        "environment": environment,
+        "set": "smoke",
+        "queries": 2,
+        "model": "m",
+        "first_stage": 0.25,
+        "systems": {system: {"label": system, "ndcg": ndcg}},
+    }
+
+
+def test_figures_of_several_quality_runs_share_a_row(stored):
+    environment = stored["environment"]
+    later = {**environment, "date": "9999-01-01", "commit": "later"}
+    text = report(
+        {"q-b": quality(environment, "b", 0.5), "q-a": quality(later, "a", 0.75)},
+    )
+    assert "| set | queries | first stage | m, a | m, b |" in text
+    assert "| smoke | 2 | 0.2500 | 0.7500 | 0.5000 |" in text
+    assert "commit later" in text
+
+
+@pytest.mark.parametrize("whole_directory", [True, False])
+def test_a_stored_result_is_compared_before_it_is_overwritten(
+    stored, tmp_path, capsys, whole_directory
+):
+    path = tmp_path / "quality.json"
+    path.write_text(json.dumps(quality(stored["environment"], "a", 0.5)))
+    better = quality(stored["environment"], "a", 0.75)
+    store(better, "quality", tmp_path, tmp_path if whole_directory else path)
+    assert "1.500  better" in capsys.readouterr().out
+    assert json.loads(path.read_text())["systems"]["a"]["ndcg"] == 0.75
 
 
 def test_systems_are_chosen_by_name_and_by_prefix():
