@@ -39,10 +39,7 @@ def measure_quality(
         first_stage = round(evaluate(data, name, rows, as_listed), 4)
         for system in systems:
             environment = environment_record(threads)
-            with (
-                SystemProcess(_as_shipped(system)) as process,
-                progress(len(rows), name) as step,
-            ):
+            with SystemProcess(_as_shipped(system)) as process, progress(len(rows), name) as step:
                 process.load(directories[system.model], threads)
                 scores = []
                 for row in rows:

@@ -229,7 +229,7 @@ def _quality(results: list[Result]) -> str:
         for system in r["systems"].values():
             row[f"{r['model']}, {system['label']}"] = f"{system['ndcg']:.4f}"
     found = {column for row in cells.values() for column in row}
-    columns = ["first stage", *sorted(found - {"first stage"})]
+    columns = sorted(found, key=lambda column: (column != "first stage", column))
     last = max((r["environment"] for r in results), key=lambda environment: environment["date"])
     rows = [
         [name, str(queries), *(row.get(column, "") for column in columns)]
