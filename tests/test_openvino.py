@@ -1,6 +1,8 @@
 """The openvino runtime on the bundled model, whose int8 weights it expands."""
 
+import gzip
 import importlib.util
+import json
 import subprocess
 import sys
 import textwrap
@@ -9,6 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import onnx
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tiny import edit_manifest, file_entry, write_tiny_bundle
 
@@ -131,18 +135,96 @@ def _expanded(model):
     return model
 
 
-@needs_bf16
-def test_bf16_is_close_to_exact_arithmetic(exact, data):
-    import gzip
-    import json
+def bundled_graph(precision):
+    import openvino
 
+    from fastrerank.bundle import open_bundle
+    from fastrerank.openvino_graph import read_graph
+
+    core = openvino.Core()
+    return core, read_graph(core, open_bundle().onnx_path("int8", one_pair=False), precision)
+
+
+def test_what_int8_needs_around_a_product_is_in_its_weights():
+    _, model = bundled_graph("fp32")
+    products = [node for node in model.get_ops() if node.get_type_name() == "MatMul"]
+    dense = [p for p in products if [len(i.get_partial_shape()) for i in p.inputs()] == [3, 2]]
+    assert len(dense) == 5 * 6 + 4  # the last layer has its keys and values in other products
+    for product in dense:
+        (reader,) = product.output(0).get_target_inputs()
+        assert product.input_value(0).get_node().get_type_name() != "Multiply"
+        assert reader.get_node().get_type_name() == "Add"
+
+
+def test_bf16_keeps_sums_and_norms_in_fp32():
+    """On a processor without bf16 openvino emulates it, with the same operators."""
+    core, model = bundled_graph("bf16")
+    compiled = core.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "bf16"})
+    names = ("layerType", "runtimePrecision", "outputPrecisions")
+    infos = [node.get_rt_info() for node in compiled.get_runtime_model().get_ops()]
+    operators = [tuple(info[name].value for name in names) for info in infos]
+    assert {kind[1] for kind in operators if kind[0] == "MVN"} == {"f32"}
+    dense = [kind for kind in operators if kind[0] == "FullyConnected"]
+    assert {precision for _, precision, _ in dense} == {"bf16"}
+    # two of each layer go into a sum; the last are the logits
+    assert [output for _, _, output in dense].count("f32") == 2 * 6 + 1
+
+
+@given(
+    seed=st.integers(0, 1000),
+    factor_shape=st.sampled_from(["channels", "one", "row"]),
+    is_transposed=st.booleans(),
+    scale_shape=st.sampled_from(["columns", "one", "rows"]),
+    axis=st.sampled_from([-1, 0, 1]),
+)
+@settings(max_examples=100, deadline=None)
+def test_folding_into_weights_changes_no_value(
+    seed, factor_shape, is_transposed, scale_shape, axis
+):
+    """Products as the export writes them, and such that only look like them, which stay."""
+    import openvino
+    from openvino import opset13 as ops
+
+    from fastrerank.openvino_products import fold_into_weights
+
+    rng = np.random.default_rng(seed)
+
+    def constant(*shape):
+        return ops.constant(rng.normal(size=shape).astype(np.float32))
+
+    size = 3  # of all axes, so that a wrong one fits too
+    x = ops.parameter([size, size, size], np.float32)
+    factor = constant(*{"channels": [size], "one": [1], "row": [size, size]}[factor_shape])
+    scale = constant(*{"columns": [size], "one": [1], "rows": [size, 1]}[scale_shape])
+    product = ops.matmul(x * factor, constant(size, size), False, is_transposed)
+    biased = ops.add(constant(size), ops.convert(product, np.float32) * scale)
+    chosen = rng.integers(0, size, size)
+    part = ops.gather(x, ops.constant(chosen), ops.constant(np.int64(axis)))
+    model = openvino.Model([biased + ops.matmul(part, constant(size, size), False, False)], [x])
+
+    def run():
+        compiled = openvino.compile_model(model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        return compiled([values])[0]
+
+    values = rng.normal(size=[size, size, size]).astype(np.float32)
+    before = run()
+    fold_into_weights(model)
+    np.testing.assert_allclose(run(), before, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture
+def smoke_pairs(data):
     with gzip.open(data / "eval/smoke.jsonl.gz", "rt", encoding="utf-8") as lines:
         requests = [json.loads(line) for line in lines]
-    pairs = [(r["query"], c["text"]) for r in requests for c in r["candidates"]]
+    return [(r["query"], c["text"]) for r in requests for c in r["candidates"]]
+
+
+@needs_bf16
+def test_bf16_is_close_to_exact_arithmetic(exact, smoke_pairs):
     with Reranker(runtime="openvino", precision="bf16", threads=2) as reranker:
-        difference = np.abs(reranker.score(pairs) - exact.score(pairs))
-    assert difference.max() < 0.02
-    assert difference.mean() < 0.002
+        difference = np.abs(reranker.score(smoke_pairs) - exact.score(smoke_pairs))
+    assert difference.max() < 0.005
+    assert difference.mean() < 0.0005
 
 
 def test_a_score_hardly_moves_with_its_neighbours(loaded):

@@ -1,9 +1,9 @@
 """A bundle's ONNX graph in openvino, with int8 weights expanded.
 
 The operators of the export are read as what they stand for: DynamicQuantizeLinear(x) as x with
-scale 1 and zero point 0, MatMulInteger as a product of floats. What follows them in the graph, the
-product with the weight's scales, then gives fp32 arithmetic on the stored weights. openvino folds
-the scales into the weights, so that bf16 rounds these too.
+scale 1 and zero point 0, MatMulInteger as a product of floats. What int8 needs around a product
+then goes into its weights (openvino_products.py), which gives fp32 arithmetic on the stored
+weights. In bf16 the weights are rounded too, and sums stay in fp32 (openvino_bf16.py).
 """
 
 from pathlib import Path
@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 from openvino import Tensor
+
+from .openvino_bf16 import keep_sums_in_fp32
+from .openvino_products import fold_into_weights
 
 if TYPE_CHECKING:
     from openvino import Core, Model, Output
@@ -23,8 +26,8 @@ if TYPE_CHECKING:
 Tensor(np.zeros(1))
 
 
-def read_graph(core: "Core", path: Path) -> "Model":
-    """Return the graph of an .onnx file in floating point.
+def read_graph(core: "Core", path: Path, precision: str) -> "Model":
+    """Return the graph of an .onnx file in floating point, to be compiled for "bf16" or "fp32".
 
     :raises RuntimeError: if it holds an operator, or a use of one, that is not understood.
     """
@@ -32,7 +35,11 @@ def read_graph(core: "Core", path: Path) -> "Model":
 
     core.add_extension(ConversionExtension("DynamicQuantizeLinear", "", _unquantized))
     core.add_extension(ConversionExtension("MatMulInteger", "", _float_product))
-    return core.read_model(path)
+    model = core.read_model(path)
+    fold_into_weights(model)
+    if precision == "bf16":
+        keep_sums_in_fp32(model)
+    return model
 
 
 def _unquantized(node: "NodeContext") -> "list[Output]":

@@ -31,6 +31,7 @@ class OpenVinoSession:
     def __init__(self, path: Path, output: str, precision: str, threads: int) -> None:
         self._path = path
         self._output = output
+        self._precision = precision
         self._options = {
             "INFERENCE_PRECISION_HINT": {"bf16": "bf16", "fp32": "f32"}[precision],
             "NUM_STREAMS": threads,
@@ -78,7 +79,9 @@ class OpenVinoSession:
 
         try:
             core = openvino.Core()
-            self._model = core.compile_model(read_graph(core, self._path), "CPU", self._options)
+            self._model = core.compile_model(
+                read_graph(core, self._path, self._precision), "CPU", self._options
+            )
         except RuntimeError as error:
             raise BundleError(
                 f"openvino {openvino.__version__} cannot load {self._path}: {error}"
