@@ -5,6 +5,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
@@ -168,6 +169,16 @@ def test_bf16_keeps_sums_and_norms_in_fp32():
     assert {precision for _, precision, _ in dense} == {"bf16"}
     # two of each layer go into a sum; the last are the logits
     assert [output for _, _, output in dense].count("f32") == 2 * 6 + 1
+
+
+def test_bf16_without_a_temporary_directory_says_what_to_do(monkeypatch):
+    from fastrerank.bundle import open_bundle
+    from fastrerank.openvino_session import OpenVinoSession
+
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    path = open_bundle().onnx_path("int8", one_pair=False)
+    with pytest.raises(BundleError, match=r"set TMPDIR .* or ask for precision='fp32'"):
+        OpenVinoSession(path, "logits", "bf16", 1)
 
 
 @given(

@@ -20,13 +20,22 @@ _LARGEST = 3e38
 
 
 def keep_sums_in_fp32(model: Model) -> None:
-    """Mark layer norms, the sums that go into them, and what the products give that are summed."""
+    """Mark layer norms, the sums that go into them, and what the products give that are summed.
+
+    :raises RuntimeError: if no temporary file can be written, which openvino needs for it.
+    """
     for node in model.get_ordered_ops():
         if node.get_type_name() == "MVN":
             for kept in (*_norm(node), *_sum(_source(node.input(0)))):
                 kept.get_rt_info()[_MARK] = ""
-    with tempfile.TemporaryDirectory() as folder:
-        serialize(model, Path(folder) / "model.xml", os.devnull)
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            serialize(model, Path(folder) / "model.xml", os.devnull)
+    except OSError as error:
+        raise RuntimeError(
+            f"bf16 needs a temporary directory ({error}): set TMPDIR to one that can be written,"
+            " or ask for precision='fp32'"
+        ) from error
 
 
 def _norm(mean_and_variance: Node) -> Iterator[Node]:

@@ -14,7 +14,7 @@ from openvino import Model, Node, Output
 from openvino import opset13 as ops
 from openvino.passes import AnyInput, ConstantFolding, Manager, Matcher, MatcherPass, WrapType
 
-Found = Callable[[Node], Output]
+_Found = Callable[[Node], Output]
 
 
 def fold_into_weights(model: Model) -> None:
@@ -30,7 +30,7 @@ def _divided() -> MatcherPass:
     """(x * c) W, with c [channels], is x (diag(c) W)."""
     x, factor, weight = AnyInput(), _vector(), _matrix()
 
-    def replacement(found: Found) -> Node:
+    def replacement(found: _Found) -> Node:
         return _product(found(x), _values(found(factor))[:, np.newaxis] * _values(found(weight)))
 
     return _rewrite(_any_product(_any("Multiply", x, factor), weight), replacement)
@@ -40,7 +40,7 @@ def _scaled() -> MatcherPass:
     """(x W) * s, with s [columns], is x (W diag(s))."""
     x, weight, scale = AnyInput(), _matrix(), _vector()
 
-    def replacement(found: Found) -> Node:
+    def replacement(found: _Found) -> Node:
         return _product(found(x), _values(found(weight)) * _values(found(scale)))
 
     product = _any("Convert", _any_product(x, weight))  # of the int32 that it was
@@ -52,7 +52,7 @@ def _apart() -> MatcherPass:
     x, weight, bias = AnyInput(), _matrix(), _vector()
     channels, axis, rows = _vector(), _constant(lambda values: values == -1), _matrix()
 
-    def replacement(found: Found) -> Node:
+    def replacement(found: _Found) -> Node:
         whole = _values(found(weight)).copy()
         np.add.at(whole, _values(found(channels)), _values(found(rows)))
         return ops.add(_product(found(x), whole), found(bias))
@@ -61,7 +61,7 @@ def _apart() -> MatcherPass:
     return _rewrite(_any("Add", _any("Add", bias, _any_product(x, weight)), part), replacement)
 
 
-def _rewrite(pattern: Node, replacement: Callable[[Found], Node]) -> MatcherPass:
+def _rewrite(pattern: Node, replacement: Callable[[_Found], Node]) -> MatcherPass:
     def replace(match: Matcher) -> bool:
         found = match.get_pattern_value_map()
         root, node = match.get_match_root(), replacement(lambda part: found[part])
