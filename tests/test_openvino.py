@@ -1,8 +1,6 @@
 """The openvino runtime on the bundled model, whose int8 weights it expands."""
 
-import gzip
 import importlib.util
-import json
 import subprocess
 import sys
 import tempfile
@@ -17,6 +15,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 from tiny import edit_manifest, file_entry, write_tiny_bundle
 
+from benchmarks.workloads import evaluation_requests
 from fastrerank import BundleError, Reranker
 from fastrerank.processor import this_processor
 
@@ -223,17 +222,12 @@ def test_folding_into_weights_changes_no_value(
     np.testing.assert_allclose(run(), before, rtol=1e-4, atol=1e-4)
 
 
-@pytest.fixture
-def smoke_pairs(data):
-    with gzip.open(data / "eval/smoke.jsonl.gz", "rt", encoding="utf-8") as lines:
-        requests = [json.loads(line) for line in lines]
-    return [(r["query"], c["text"]) for r in requests for c in r["candidates"]]
-
-
 @needs_bf16
-def test_bf16_is_close_to_exact_arithmetic(exact, smoke_pairs):
+def test_bf16_is_close_to_exact_arithmetic(exact, data):
+    requests = evaluation_requests(data / "eval/smoke.jsonl.gz")
+    pairs = [(request.query, document) for request in requests for document in request.documents]
     with Reranker(runtime="openvino", precision="bf16", threads=2) as reranker:
-        difference = np.abs(reranker.score(smoke_pairs) - exact.score(smoke_pairs))
+        difference = np.abs(reranker.score(pairs) - exact.score(pairs))
     assert difference.max() < 0.005
     assert difference.mean() < 0.0005
 

@@ -7,18 +7,16 @@ weights. In bf16 the weights are rounded too, and sums stay in fp32 (openvino_bf
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from openvino import Tensor
+from openvino import Core, Model, Output, Tensor
+from openvino import opset13 as ops
+from openvino.frontend import NodeContext
+from openvino.frontend.onnx import ConversionExtension
 
 from .openvino_bf16 import keep_sums_in_fp32
-from .openvino_products import fold_into_weights
-
-if TYPE_CHECKING:
-    from openvino import Core, Model, Output
-    from openvino.frontend import NodeContext
+from .openvino_products import fold_into_weights, product
 
 # The first array that openvino is given makes it import numpy's C API, in a static initializer that
 # releases the GIL: two threads there wait for each other for ever. Here the import lock keeps them
@@ -26,13 +24,11 @@ if TYPE_CHECKING:
 Tensor(np.zeros(1))
 
 
-def read_graph(core: "Core", path: Path, precision: str) -> "Model":
+def read_graph(core: Core, path: Path, precision: str) -> Model:
     """Return the graph of an .onnx file in floating point, to be compiled for "bf16" or "fp32".
 
     :raises RuntimeError: if it holds an operator, or a use of one, that is not understood.
     """
-    from openvino.frontend.onnx import ConversionExtension
-
     core.add_extension(ConversionExtension("DynamicQuantizeLinear", "", _unquantized))
     core.add_extension(ConversionExtension("MatMulInteger", "", _float_product))
     model = core.read_model(path)
@@ -42,9 +38,7 @@ def read_graph(core: "Core", path: Path, precision: str) -> "Model":
     return model
 
 
-def _unquantized(node: "NodeContext") -> "list[Output]":
-    from openvino import opset13 as ops
-
+def _unquantized(node: NodeContext) -> list[Output]:
     scale, zero_point = np.float32(1), np.float32(0)
     return [
         node.get_input(0),
@@ -53,19 +47,17 @@ def _unquantized(node: "NodeContext") -> "list[Output]":
     ]
 
 
-def _float_product(node: "NodeContext") -> "list[Output]":
-    from openvino import opset13 as ops
-
+def _float_product(node: NodeContext) -> list[Output]:
     activation = node.get_input(0)
     if activation.get_element_type().get_type_name() != "f32":
         raise RuntimeError("MatMulInteger of anything but DynamicQuantizeLinear is not understood")
     weight = _constant(node, 1)
     if node.get_input_size() > 3:
         weight = weight - _constant(node, 3)
-    return [ops.matmul(activation, ops.constant(weight), False, False).output(0)]
+    return [product(activation, weight).output(0)]
 
 
-def _constant(node: "NodeContext", index: int) -> NDArray[np.float32]:
+def _constant(node: NodeContext, index: int) -> NDArray[np.float32]:
     source = node.get_input(index).get_node()
     if source.get_type_name() != "Constant":
         raise RuntimeError("MatMulInteger with weights that are computed is not understood")

@@ -31,20 +31,20 @@ def _divided() -> MatcherPass:
     x, factor, weight = AnyInput(), _vector(), _matrix()
 
     def replacement(found: _Found) -> Node:
-        return _product(found(x), _values(found(factor))[:, np.newaxis] * _values(found(weight)))
+        return product(found(x), _values(found(factor))[:, np.newaxis] * _values(found(weight)))
 
     return _rewrite(_any_product(_any("Multiply", x, factor), weight), replacement)
 
 
 def _scaled() -> MatcherPass:
-    """(x W) * s, with s [columns], is x (W diag(s))."""
+    """(x W) * s, with s [columns], is x (W diag(s)): openvino does it too, after _apart."""
     x, weight, scale = AnyInput(), _matrix(), _vector()
 
     def replacement(found: _Found) -> Node:
-        return _product(found(x), _values(found(weight)) * _values(found(scale)))
+        return product(found(x), _values(found(weight)) * _values(found(scale)))
 
-    product = _any("Convert", _any_product(x, weight))  # of the int32 that it was
-    return _rewrite(_any("Multiply", product, scale), replacement)
+    converted = _any("Convert", _any_product(x, weight))  # from the int32 that the product was
+    return _rewrite(_any("Multiply", converted, scale), replacement)
 
 
 def _apart() -> MatcherPass:
@@ -55,7 +55,7 @@ def _apart() -> MatcherPass:
     def replacement(found: _Found) -> Node:
         whole = _values(found(weight)).copy()
         np.add.at(whole, _values(found(channels)), _values(found(rows)))
-        return ops.add(_product(found(x), whole), found(bias))
+        return ops.add(product(found(x), whole), found(bias))
 
     part = _any_product(_any("Gather", x, channels, axis), rows)
     return _rewrite(_any("Add", _any("Add", bias, _any_product(x, weight)), part), replacement)
@@ -96,7 +96,8 @@ def _constant(is_wanted: Callable[[NDArray[Any]], bool]) -> Node:
     return WrapType("opset13.Constant", lambda output: bool(is_wanted(_values(output))))
 
 
-def _product(x: Output, weight: NDArray[np.float32]) -> Node:
+def product(x: Output, weight: NDArray[np.float32]) -> Node:
+    """Return x W, for `weight` [channels, columns]."""
     return ops.matmul(x, ops.constant(weight), transpose_a=False, transpose_b=False)
 
 
