@@ -13,7 +13,7 @@ demo: $(VENV)/installed  ## Rerank a real example with the bundled model; prints
 	  'The giant panda is a bear species endemic to China.' \
 	  'Guanacos are wild camelids that live in the mountains of Peru and Chile.' \
 	  'Lima, the capital of Peru, lies on the coast of the Pacific.' \
-	  | $(VENV)/bin/fastrerank rerank --query 'Which animals live in the mountains of Peru?' --top-n 2
+	  | $(VENV)/bin/fastrerank rerank --json --query 'Which animals live in the mountains of Peru?' --top-n 2
 
 test: $(DEV_VENV)/installed  ## The default suite.
 	FASTRERANK_REQUIRE_CLIENTS=all $(DEV)/pytest

@@ -2,3 +2,7 @@
 
 Needs the extra `export`; nothing here is imported by the runtime.
 """
+
+from fastrerank import telemetry
+
+telemetry.switch_off()  # before any module here imports ONNX Runtime

@@ -8,7 +8,7 @@ import sys
 import pytest
 from tiny import edit_manifest
 
-from fastrerank.cli import main
+from fastrerank.cli import PIPE_CLOSED, main
 from fastrerank.manifest import MANIFEST_NAME
 
 LINES = """The giant panda is a bear species endemic to China.
@@ -72,6 +72,70 @@ def test_standard_input_is_read_and_a_terminal_gets_a_table(tiny_bundle):
     assert os.read(ours, 10_000).decode().split()[:4] == ["rank", "score", "index", "document"]
     os.close(ours)
     os.close(theirs)
+
+
+def test_only_line_feeds_end_a_document(capsys, documents, tiny_bundle):
+    """json.dumps(..., ensure_ascii=False) leaves U+2028 and U+0085 as they are."""
+    texts = ["w9\u2028w8", "w7\x85w6", "w5\x0cw4"]
+    lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
+    documents.write_bytes("\r\n".join([*lines, "a\x0cb", ""]).encode())
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    found = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
+    assert [found[index] for index in sorted(found)] == [*texts, "a\x0cb"]
+
+
+@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
+def test_a_line_with_what_is_no_json_number_is_a_document_as_it_stands(
+    capsys, documents, tiny_bundle, number
+):
+    documents.write_text(f'{{"text": "w9", "stars": {number}}}\n')
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    assert json.loads(out)["results"][0]["document"]["text"].endswith(f"{number}}}")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
+@pytest.mark.parametrize("form", ["--json", "--table"])
+def test_what_the_output_cannot_encode_is_escaped(tiny_bundle, encoding, form):
+    command = [sys.executable, "-m", "fastrerank", "rerank", "-q", "w9", "-m", str(tiny_bundle)]
+    documents = ["w9 \ud83d cut", "→ Peru"]
+    done = subprocess.run(
+        [*command, form],
+        input="\n".join(map(json.dumps, documents)).encode(),
+        capture_output=True,
+        check=True,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    text = done.stdout.decode(encoding)
+    if form == "--json":
+        echoes = [r["document"]["text"] for r in json.loads(text)["results"]]
+        assert sorted(echoes) == sorted(documents)
+    else:
+        assert "w9 ? cut" in text
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_has_seen_enough_ends_it_quietly(documents, tiny_bundle, unbuffered):
+    documents.write_text("".join(f"w{n % 90 + 4}\n" for n in range(3000)))
+    command = [sys.executable, "-m", "fastrerank", "rerank", "-q", "w9", "-m", str(tiny_bundle)]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        [*command, str(documents)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment,
+    ) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+    assert process.returncode == PIPE_CLOSED
+
+
+@pytest.mark.parametrize(("closed", "word"), [("<&-", "input"), (">&-", "output")])
+def test_closed_streams_are_named(documents, tiny_bundle, closed, word):
+    file = "" if word == "input" else str(documents)
+    command = f"{sys.executable} -m fastrerank rerank -q w9 -m {tiny_bundle} {file} {closed}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert f"standard {word} is closed" in done.stderr
 
 
 @pytest.mark.parametrize(

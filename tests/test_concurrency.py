@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from fastrerank import ClosedError, Reranker
+from fastrerank import ClosedError, InferenceError, Reranker
 from fastrerank.cores import usable_cores
 from fastrerank.workers import IN_FLIGHT_PER_THREAD, Workers
 
@@ -49,6 +49,8 @@ def test_a_forked_child_can_rerank(parallelism):
         child = os.fork()
         if child == 0:
             same = reranker.rerank("animals of Peru", documents).results == before
+            with Reranker(threads=2) as fresh:  # such as one that was unpickled here
+                same = same and fresh.rerank("animals of Peru", documents).results == before
             os._exit(0 if same else 3)
         _, status = os.waitpid(child, 0)
         assert os.waitstatus_to_exitcode(status) == 0, status
@@ -199,3 +201,14 @@ def test_cores_follow_the_cgroup_quota(tmp_path, monkeypatch, files, cores):
 def test_cores_follow_the_affinity(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     assert usable_cores(tmp_path) == 1
+
+
+def test_a_thread_that_the_system_refuses_is_no_closed_reranker(monkeypatch):
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", refuse)
+    workers = Workers(1)
+    with pytest.raises(InferenceError, match="can't start new thread"):
+        workers.each(print, [1])
+    workers.close()

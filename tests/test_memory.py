@@ -3,9 +3,12 @@ import sys
 import textwrap
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from fastrerank import memory
+from fastrerank import memory, scoring
 from fastrerank.memory import _malloc_trim
+from fastrerank.tokenization import Pair
 
 
 def peak_growth_mib(bundle, count: int) -> float:
@@ -68,3 +71,17 @@ def test_memory_is_given_back_after_long_pairs_and_not_all_the_time(monkeypatch)
     now[0] += 2
     trimmer.after_call(10)
     assert len(trims) == 2
+
+
+@given(lengths=st.lists(st.integers(0, 60), max_size=40), size=st.integers(1, 20))
+def test_long_texts_are_tokenised_a_few_at_a_time(lengths, size):
+    """The tokenizer holds a text whole, some 40 times its size, until it is cut."""
+    texts = ["w" * length for length in lengths]
+    pairs, seen = iter([Pair(None, text) for text in texts]), []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "GROUP_CHARACTERS", 100)
+        while group := [pair.text for pair in scoring._drawn(pairs, size)]:
+            assert len(group) <= size
+            assert sum(map(len, group[:-1])) < 100
+            seen += group
+    assert seen == texts

@@ -3,6 +3,8 @@
 import dataclasses
 import importlib.util
 import json
+import os
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -125,7 +127,11 @@ def test_stored_plans_are_found_by_bundle_and_used(tiny_bundle):
         )
 
 
-@given(content=st.binary() | st.text().map(str.encode) | st.just(b'{"plans": [{}]}'))
+@given(
+    content=st.binary()
+    | st.text().map(str.encode)
+    | st.sampled_from([b'{"plans": [{}]}', b"[" * 200_000])
+)
 def test_a_broken_plan_file_changes_nothing(content):
     model = open_bundle().manifest
     path = plan_path(model)
@@ -182,3 +188,25 @@ def test_tune_does_not_trade_exactness_for_speed(tiny_bundle):
         whole, manifest=dataclasses.replace(whole.manifest, precisions=exact)
     )
     assert {entry.plan.precision for entry in tune(bundle, lambda _: None, seconds=1)} == {"fp32"}
+
+
+@pytest.mark.parametrize("what", ["home", "is_dir"])
+def test_a_cache_out_of_reach_changes_nothing(monkeypatch, what):
+    """A user without a home, or with one that another user owns."""
+    errors = {"home": RuntimeError("no home"), "is_dir": PermissionError("not yours")}
+
+    def fail(*_):
+        raise errors[what]
+
+    of = open_bundle().manifest
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, what, fail)
+    assert stored_plans(of) == []
+
+
+def test_tune_without_a_home_says_what_to_set(tiny_bundle, monkeypatch, capsys):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr(os.path, "expanduser", lambda path: path)
+    assert main(["tune", str(tiny_bundle)]) == 1
+    assert "XDG_CACHE_HOME" in capsys.readouterr().err

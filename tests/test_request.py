@@ -35,6 +35,7 @@ from fastrerank.documents import document_text, well_formed
         ("documents", {"text": "one mapping"}),
         ("documents", None),
         ("documents", 7),
+        ("documents", np.array("one string")),
     ],
 )
 def test_a_wrong_value_is_named_with_the_way_out(field, value):
@@ -57,15 +58,19 @@ def test_any_iterable_of_documents_is_taken(documents):
     assert list(RerankRequest(query="q", documents=documents).documents) == ["a", "b"]
 
 
-def test_numpy_integers_are_counts():
-    assert RerankRequest(query="q", documents=[], top_n=np.int64(3)).top_n == 3
+@pytest.mark.parametrize("kind", [np.int64, np.uint8, np.uint64])
+def test_numpy_integers_are_counts_and_become_plain_ones(kind):
+    """Kept as they are they would overflow: -np.uint64(3) is no index."""
+    request = RerankRequest(query="q", documents=[], top_n=kind(3), max_tokens_per_doc=kind(4))
+    assert (request.top_n, request.max_tokens_per_doc) == (3, 4)
+    assert {type(request.top_n), type(request.max_tokens_per_doc)} == {int}
 
 
 def test_an_unknown_field_of_a_mapping_is_named_with_the_known_ones():
     with pytest.raises(InvalidRequestError, match=r"requests\[2\].*'topn'.*top_n"):
-        RerankRequest.from_mapping({"query": "q", "documents": [], "topn": 1}, 2)
+        RerankRequest.from_mapping({"query": "q", "documents": [], "topn": 1}, "requests[2]")
     with pytest.raises(InvalidRequestError, match="no 'documents'"):
-        RerankRequest.from_mapping({"query": "q"}, 0)
+        RerankRequest.from_mapping({"query": "q"}, "requests[0]")
 
 
 DOCUMENT = {"title": "Peru", "text": "A country.", "tags": ["andes", "é"], "year": 1821}

@@ -1,6 +1,9 @@
 import json
 import math
+import threading
+from collections import UserDict
 from dataclasses import FrozenInstanceError
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -94,6 +97,22 @@ def test_an_echoed_document_is_a_copy(tiny):
     assert document == {"text": "w5", "tags": ["a"]}
 
 
+def test_any_mapping_is_echoed_as_a_dict(tiny):
+    documents = [MappingProxyType({"text": "w5", "tags": ["a"]}), UserDict(text="w6")]
+    response = tiny.rerank("w9", documents, return_documents=True)
+    echoes = {r["index"]: r["document"] for r in response.to_dict()["results"]}
+    assert json.loads(json.dumps(echoes[0])) == {"text": "w5", "tags": ["a"]}
+    assert echoes[1] == {"text": "w6"}
+
+
+def test_what_cannot_be_copied_is_named_before_anything_is_scored(tiny, monkeypatch):
+    monkeypatch.setattr(tiny, "_scored", None)
+    document = {"text": "w5", "lock": threading.Lock()}
+    with pytest.raises(InvalidRequestError, match=r"documents\[1\].*return_documents") as caught:
+        tiny.rerank("w9", ["w8", document], return_documents=True)
+    assert caught.value.param == "documents[1]"
+
+
 def test_no_documents_make_an_empty_response(tiny):
     response = tiny.rerank("w9", [])
     assert (response.results, response.truncated) == ([], [])
@@ -156,8 +175,18 @@ def test_a_batch_of_requests_is_answered_as_each_alone(reranker):
 def test_a_bad_request_among_many_is_named(tiny):
     with pytest.raises(InvalidRequestError, match=r"requests\[1\]"):
         tiny.rerank_many([{"query": "w9", "documents": ["w8"]}, "not a request"])
-    with pytest.raises(InvalidRequestError, match="top_n"):
-        tiny.rerank_many([{"query": "w9", "documents": ["w8"], "top_n": 0}])
+    fine = {"query": "w9", "documents": ["w8"]}
+    for change, param in [
+        ({"top_n": 0}, "top_n"),
+        ({"documents": ["w8", 5]}, "documents[1]"),
+        ({"documents": [{"title": "no text"}]}, "documents[0]"),
+        ({"query": "w9 " * 100, "truncate": "none"}, "query"),
+        ({"documents": ["w8", "w7 " * 100], "truncate": "none"}, "documents[1]"),
+    ]:
+        with pytest.raises(InvalidRequestError) as caught:
+            tiny.rerank_many([fine, {**fine, **change}])
+        assert caught.value.param == f"requests[1].{param}"
+        assert str(caught.value).startswith(f"requests[1].{param} ")
 
 
 @pytest.mark.parametrize(
@@ -257,6 +286,28 @@ def test_a_closed_reranker_says_so(tiny_bundle):
 
 def test_counting_tokens(tiny):
     assert tiny.count_tokens(["w9 w8", "", "w7 " * 100]) == [2, 0, 100]
+
+
+@pytest.mark.parametrize(
+    ("call", "value", "param"),
+    [
+        ("count_tokens", "one string", "texts"),
+        ("count_tokens", ["fine", 1], "texts[1]"),
+        ("score", None, "pairs"),
+        ("score", "ab", "pairs"),
+        ("rerank_many", None, "requests"),
+        ("rerank_many", {"query": "q", "documents": []}, "requests"),
+    ],
+)
+def test_what_is_no_list_of_its_kind_is_named(tiny, call, value, param):
+    with pytest.raises(InvalidRequestError) as caught:
+        getattr(tiny, call)(value)
+    assert caught.value.param == param
+
+
+def test_a_limit_on_tokens_is_named_where_it_is_what_a_document_exceeds(tiny):
+    with pytest.raises(InvalidRequestError, match="5 tokens, 3 are allowed"):
+        tiny.rerank("w9", ["w8 " * 5], max_tokens_per_doc=3, truncate="none")
 
 
 def test_the_repr_says_what_was_chosen(tiny_bundle):

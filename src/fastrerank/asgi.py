@@ -7,7 +7,7 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .api.routes import Models, answer, refusal, route
+from .api.routes import Models, answer, headers, refusal, route
 from .errors import MissingExtraError
 
 try:
@@ -66,11 +66,12 @@ class _Rerank:
             status, body = await self._answer(request)
         except ClientDisconnect:
             return
-        response = Response(body, status_code=status, media_type="application/json")
+        response = Response(body, status_code=status, headers=headers(status))
         await response(scope, receive, send)
 
     async def _answer(self, request: Request) -> tuple[int, bytes]:
-        host, path = request.url.hostname or "", request.scope["path"]
+        host = request.url.hostname or ""
+        path = f"/{request.path_params['path']}"  # without the prefix that this is mounted at
         api, _ = route(host, path, self.api)
         if self.api_key is not None and not _has_key(request, self.api_key.encode()):
             message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"

@@ -79,8 +79,9 @@ class Bundle:
 def open_bundle(model: str | PathLike[str] | None = None) -> Bundle:
     """Return the bundle at a path, the bundled model of that name, or the default for None.
 
-    The path is that of a directory, or of a manifest where a directory holds several models. The
-    manifest is read; files are checked when they are used.
+    The path is that of a directory, or of a manifest where a directory holds several models; a
+    directory with the name of a bundled model is "./NAME". The manifest is read; files are checked
+    when they are used.
 
     :raises BundleNotFoundError: if there is none.
     :raises BundleFormatError: if its manifest cannot be used.
@@ -106,14 +107,14 @@ def models_in(directory: Path) -> list[str]:
 
 def _find(model: str | PathLike[str]) -> Path:
     """Return the path of the manifest."""
+    names = bundled_models()
+    if isinstance(model, str) and model in names:  # whatever the working directory holds
+        return _models_directory() / manifest_name(model)
     path = Path(model)
     if (path / MANIFEST_NAME).is_file():
         return path / MANIFEST_NAME
     if path.name.endswith(MANIFEST_NAME) and path.is_file():
         return path
-    names = bundled_models()
-    if isinstance(model, str) and model in names and not path.exists():
-        return _models_directory() / manifest_name(model)
     if path.is_dir() and (found := models_in(path)):
         raise BundleNotFoundError(
             f"{path} holds several models: pass the manifest of one, such as"

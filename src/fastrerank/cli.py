@@ -1,6 +1,7 @@
 """The command `fastrerank`: rerank, export, verify, inspect, serve."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from .errors import FastRerankError, InvalidRequestError
 _COMMANDS = (rerank, export, verify, inspect, tune, serve)
 
 FAILURE, USAGE = 1, 2
+PIPE_CLOSED = 141  # as a shell reports a program that SIGPIPE ended
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +20,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         status: int = arguments.run(arguments)
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader has seen enough. What is left must not fail again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
     except InvalidRequestError as error:
         print(f"fastrerank: {error}", file=sys.stderr)
         return USAGE

@@ -28,6 +28,10 @@ class InvalidRequestError(FastRerankError, ValueError):
         super().__init__(message)
         self.param = param
 
+    def within(self, prefix: str) -> "InvalidRequestError":
+        """Return this error of an argument inside another: "requests[1]." before its name."""
+        return InvalidRequestError(f"{prefix}{self}", param=f"{prefix}{self.param}")
+
     def __reduce__(self) -> tuple[object, ...]:
         return _rebuild_invalid_request, (str(self), self.param)
 

@@ -2,7 +2,6 @@
 
 import ctypes
 import sys
-import threading
 import time
 from collections.abc import Callable
 
@@ -19,18 +18,17 @@ class HeapTrimmer:
         self._trim = _malloc_trim()
         self._due = False
         self._last = float("-inf")
-        self._lock = threading.Lock()
 
     def after_call(self, longest: int) -> None:
         """Note a finished call and its longest pair in tokens, and trim if that is due."""
         if self._trim is None:
             return
-        with self._lock:
-            self._due = self._due or longest >= LONG_PAIR
-            if not self._due or time.monotonic() < self._last + _SECONDS_BETWEEN:
-                return
+        # No lock, which a fork could find taken: calls at the same time trim twice at worst.
+        if longest >= LONG_PAIR:
+            self._due = True
+        if self._due and time.monotonic() >= self._last + _SECONDS_BETWEEN:
             self._due, self._last = False, time.monotonic()
-        self._trim(0)
+            self._trim(0)
 
 
 def _malloc_trim() -> Callable[[int], int] | None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from . import telemetry
 from .errors import BundleError, InferenceError
 
 
@@ -20,6 +21,7 @@ class OrtSession:
     """
 
     def __init__(self, path: Path, output: str) -> None:
+        telemetry.switch_off()
         import onnxruntime as ort  # 100 ms that `import fastrerank` need not pay
 
         options = ort.SessionOptions()

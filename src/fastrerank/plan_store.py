@@ -20,17 +20,20 @@ def stored_plans(manifest: Manifest) -> list[Plan]:
 
     A broken file is as good as none: plans change the speed, never whether a model loads.
     """
-    if not _directory().is_dir():
-        return []  # nothing was ever tuned here: spare every load the hashing of its facts
-    path = plan_path(manifest)
     try:
-        return [_plan(entry) for entry in json.loads(path.read_text(encoding="utf-8"))["plans"]]
-    except (OSError, ValueError, KeyError, TypeError):
+        if not _directory().is_dir():
+            return []  # nothing was ever tuned here: spare every load the hashing of its facts
+        text = plan_path(manifest).read_text(encoding="utf-8")
+        return [_plan(entry) for entry in json.loads(text)["plans"]]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
 
 
 def store_plans(manifest: Manifest, plans: Sequence[Plan]) -> Path:
-    """Write the plans, best first, and return the file."""
+    """Write the plans, best first, and return the file.
+
+    :raises OSError: if there is no cache directory, or it cannot be written to.
+    """
     path = plan_path(manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"of": _facts(manifest), "plans": [asdict(plan) for plan in plans]}
@@ -47,16 +50,28 @@ def plan_path(manifest: Manifest) -> Path:
 
 
 def cache_directory() -> Path:
-    """Return the user's directory for what fastrerank can make again."""
+    """Return the user's directory for what fastrerank can make again.
+
+    :raises FileNotFoundError: if the user has no home directory and none is set.
+    """
     if os.environ.get("XDG_CACHE_HOME"):
         base = Path(os.environ["XDG_CACHE_HOME"])
     elif sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData/Local")
+        base = Path(os.environ.get("LOCALAPPDATA") or _home() / "AppData/Local")
     elif sys.platform == "darwin":
-        base = Path.home() / "Library/Caches"
+        base = _home() / "Library/Caches"
     else:
-        base = Path.home() / ".cache"
+        base = _home() / ".cache"
     return base / "fastrerank"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise FileNotFoundError(
+            "this user has no home directory: set XDG_CACHE_HOME to a folder for plans"
+        ) from error
 
 
 def _directory() -> Path:

@@ -1,8 +1,9 @@
 """What can be asked in one rerank call, checked once at the border."""
 
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
+from os import PathLike
 from typing import Any, Literal, get_args
 
 from .errors import InvalidRequestError
@@ -31,8 +32,8 @@ class RerankRequest:
         check_text("query", self.query)
         if self.instruction is not None:
             check_text("instruction", self.instruction)
-        check_count("top_n", self.top_n)
-        check_count("max_tokens_per_doc", self.max_tokens_per_doc)
+        for name in ("top_n", "max_tokens_per_doc"):
+            object.__setattr__(self, name, check_count(name, getattr(self, name)))
         if not isinstance(self.return_documents, bool):
             raise _wrong("return_documents", self.return_documents, "pass True or False")
         if self.truncate not in get_args(Truncate):
@@ -41,8 +42,10 @@ class RerankRequest:
         object.__setattr__(self, "documents", check_documents(self.documents))
 
     @classmethod
-    def from_mapping(cls, request: Mapping[str, Any], position: int) -> "RerankRequest":
+    def from_mapping(cls, request: Mapping[str, Any], place: str) -> "RerankRequest":
         """Return the request that a mapping with this class's field names describes.
+
+        `place` is what errors name it by.
 
         :raises InvalidRequestError: if a key is unknown or missing, or a value is wrong.
         """
@@ -52,10 +55,19 @@ class RerankRequest:
         if unknown or missing:
             fault = f"unknown field {unknown[0]!r}" if unknown else f"no {missing[0]!r}"
             raise InvalidRequestError(
-                f"requests[{position}] has {fault}; its fields are: {', '.join(known)}",
-                param=f"requests[{position}]",
+                f"{place} has {fault}; its fields are: {', '.join(known)}",
+                param=place,
             )
-        return cls(**request)
+        try:
+            return cls(**request)
+        except InvalidRequestError as error:
+            raise error.within(f"{place}.") from error
+
+
+def check_model(value: object) -> None:
+    """Raise InvalidRequestError unless `value` is None or can be a path or a name."""
+    if not (value is None or isinstance(value, (str, PathLike))):
+        raise _wrong("model", value, "pass the path of a bundle or the name of a bundled model")
 
 
 def check_text(param: str, value: object) -> None:
@@ -64,16 +76,33 @@ def check_text(param: str, value: object) -> None:
         raise _wrong(param, value, "pass a string")
 
 
-def check_count(param: str, value: object) -> None:
-    """Raise InvalidRequestError unless `value` is None or a whole number of at least 1."""
+def check_count(param: str, value: object) -> int | None:
+    """Return None for None, else the whole number of at least 1 as an int (NumPy's can overflow).
+
+    :raises InvalidRequestError: if it is anything else.
+    """
     if value is None:
-        return
+        return None
     try:
-        valid = not isinstance(value, bool) and operator.index(value) >= 1  # type: ignore[arg-type]
+        number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        valid = False
-    if not valid:
+        number = 0
+    if number < 1:
         raise _wrong(param, value, "pass a whole number of at least 1, or leave it out")
+    return number
+
+
+def check_iterable(param: str, value: object, of: str) -> Iterator[Any]:
+    """Return an iterator over `value`.
+
+    :raises InvalidRequestError: if it is one string, bytes or a mapping, or is not iterable.
+    """
+    try:
+        if not isinstance(value, (str, bytes, bytearray, Mapping)):
+            return iter(value)  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        pass
+    raise _wrong(param, value, f"pass a list of {of}")
 
 
 def check_documents(documents: object) -> list[Document]:
@@ -82,11 +111,7 @@ def check_documents(documents: object) -> list[Document]:
     :raises InvalidRequestError: if it is one string, bytes or a mapping, is not iterable, or holds
         anything but strings and mappings.
     """
-    if isinstance(documents, (str, bytes, bytearray, Mapping)) or not isinstance(
-        documents, Iterable
-    ):
-        raise _wrong("documents", documents, "pass a list of strings or mappings")
-    checked = list(documents)
+    checked = list(check_iterable("documents", documents, "strings or mappings"))
     for index, document in enumerate(checked):
         if not isinstance(document, (str, Mapping)):
             raise _wrong(f"documents[{index}]", document, "pass a string or a mapping")

@@ -1,11 +1,10 @@
 """From request to response: the whole path, in order."""
 
-import copy
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +12,20 @@ from numpy.typing import NDArray
 from .activation import ranking, ranking_logits, relevance
 from .bundle import open_bundle
 from .collate import check_inputs
-from .documents import document_text
 from .errors import ClosedError, InvalidRequestError
 from .plan import choose
 from .plan_store import stored_plans
-from .request import Document, RerankRequest, Truncate, check_count, check_documents, check_text
+from .prepared import Prepared, prepare
+from .request import (
+    Document,
+    RerankRequest,
+    Truncate,
+    check_count,
+    check_documents,
+    check_iterable,
+    check_model,
+    check_text,
+)
 from .response import RerankResponse, RerankResult, Usage
 from .score_cache import ScoreCache
 from .scoring import PairScorer, ScoredPairs
@@ -61,10 +69,11 @@ class Reranker:
         window: int | None = None,
         score_cache: int | None = None,
     ) -> None:
-        check_count("threads", threads)
-        check_count("max_length", max_length)
-        check_count("window", window)
-        check_count("score_cache", score_cache)
+        check_model(model)
+        threads = check_count("threads", threads)
+        max_length = check_count("max_length", max_length)
+        window = check_count("window", window)
+        score_cache = check_count("score_cache", score_cache)
         self._arguments = {
             "model": model,
             "precision": precision,
@@ -152,7 +161,7 @@ class Reranker:
             truncate=truncate,
             instruction=instruction,
         )
-        return self._answer([request])[0]
+        return self._answer([prepare(request, self._tokenizer)])[0]
 
     def rerank_many(
         self, requests: Iterable[RerankRequest | Mapping[str, Any]]
@@ -165,7 +174,13 @@ class Reranker:
         :raises InvalidRequestError: if a request is wrong; nothing is scored then.
         :raises ClosedError: if the reranker is closed.
         """
-        return self._answer([_as_request(r, position) for position, r in enumerate(requests)])
+        checked = [
+            _as_request(request, f"requests[{position}]")
+            for position, request in enumerate(check_iterable("requests", requests, "requests"))
+        ]
+        return self._answer(
+            [prepare(r, self._tokenizer, f"requests[{i}].") for i, r in enumerate(checked)]
+        )
 
     def score(self, pairs: Iterable[tuple[str, str]], *, raw: bool = False) -> NDArray[np.float32]:
         """Return the relevance of each (query, document) pair, float32 [pairs], in input order.
@@ -180,8 +195,14 @@ class Reranker:
         return (logits if raw else self._relevance(logits)).astype(np.float32)
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
-        """Return the number of tokens of each text alone, without special tokens, uncut."""
-        return self._tokenizer.count_tokens(texts)
+        """Return the number of tokens of each text alone, without special tokens, uncut.
+
+        :raises InvalidRequestError: if an element is no string.
+        """
+        checked = list(check_iterable("texts", texts, "strings"))
+        for position, text in enumerate(checked):
+            check_text(f"texts[{position}]", text)
+        return self._tokenizer.count_tokens(checked)
 
     def handle(self, api: str, request: Mapping[str, Any]) -> tuple[int, Any]:
         """Return HTTP status and JSON body with which rerank API `api` answers `request`.
@@ -213,8 +234,7 @@ class Reranker:
             f" threads={self.threads}, max_length={self.max_length}, window={self.window})"
         )
 
-    def _answer(self, requests: list[RerankRequest]) -> list[RerankResponse]:
-        prepared = [self._prepared(request) for request in requests]
+    def _answer(self, prepared: list[Prepared]) -> list[RerankResponse]:
         scored = self._scored(pair for request in prepared for pair in request.pairs())
         logits = self._logits(scored)
         responses, start = [], 0
@@ -224,19 +244,9 @@ class Reranker:
             start += len(request.texts)
         return responses
 
-    def _prepared(self, request: RerankRequest) -> "_Prepared":
-        fields = request.rank_fields
-        texts: dict[str, int] = {}
-        pair_of = [
-            texts.setdefault(document_text(document, index, fields), len(texts))
-            for index, document in enumerate(request.documents)
-        ]
-        query = self._tokenizer.encode_query(request.query, request.instruction, request.truncate)
-        return _Prepared(request, query, list(texts), pair_of)
-
     def _pairs_of(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
         encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
-        for position, pair in enumerate(pairs):
+        for position, pair in enumerate(check_iterable("pairs", pairs, "(query, document)")):
             if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
                 raise InvalidRequestError(
                     f"pairs[{position}] is {str(pair)[:60]!r}: pass (query, document)",
@@ -267,22 +277,19 @@ class Reranker:
 
     def _response(
         self,
-        prepared: "_Prepared",
+        prepared: Prepared,
         scored: ScoredPairs,
         logits: NDArray[np.float32],
         part: NDArray[np.int64],
     ) -> RerankResponse:
-        request = prepared.request
         scores = self._relevance(logits[part])
         results = [
             RerankResult(
                 index=index,
                 relevance_score=float(scores[index]),
-                document=copy.deepcopy(request.documents[index])
-                if request.return_documents
-                else None,
+                document=prepared.echoes[index],
             )
-            for index in ranking(scores, request.top_n).tolist()
+            for index in ranking(scores, prepared.request.top_n).tolist()
         ]
         return RerankResponse(
             model=self.model_name,
@@ -293,34 +300,16 @@ class Reranker:
         )
 
 
-def _as_request(request: RerankRequest | Mapping[str, Any], position: int) -> RerankRequest:
+def _as_request(request: RerankRequest | Mapping[str, Any], place: str) -> RerankRequest:
     if isinstance(request, RerankRequest):
         return request
     if not isinstance(request, Mapping):
         raise InvalidRequestError(
-            f"requests[{position}] is a {type(request).__name__}:"
+            f"{place} is a {type(request).__name__}:"
             " pass a RerankRequest, or a mapping with query and documents",
-            param=f"requests[{position}]",
+            param=place,
         )
-    return RerankRequest.from_mapping(request, position)
-
-
-class _Prepared(NamedTuple):
-    """A checked request: its query encoded, its documents as texts, each text once.
-
-    `pair_of` holds the position in `texts` of every document.
-    """
-
-    request: RerankRequest
-    query: EncodedQuery
-    texts: list[str]
-    pair_of: list[int]
-
-    def pairs(self) -> Iterator[Pair]:
-        limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
-        first = {pair: index for index, pair in reversed(list(enumerate(self.pair_of)))}
-        for pair, text in enumerate(self.texts):
-            yield Pair(self.query, text, f"documents[{first[pair]}]", limit, truncate)
+    return RerankRequest.from_mapping(request, place)
 
 
 def _reload(arguments: Mapping[str, Any]) -> Reranker:

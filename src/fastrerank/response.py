@@ -59,7 +59,7 @@ class RerankResponse:
     id: str = field(default_factory=lambda: f"rerank-{uuid.uuid4().hex}")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return plain JSON types: what `json.dumps(..., allow_nan=False)` takes."""
+        """Return plain JSON types, where the documents echoed hold no others."""
         return {
             "id": self.id,
             "object": "rerank",

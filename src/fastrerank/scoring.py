@@ -22,6 +22,8 @@ from .workers import Workers
 # Pairs that are tokenised at once: few at first, so that scoring starts at once; then, beside the
 # scoring, so many that pairs of like length meet in a batch.
 FIRST_GROUP, GROUP = 16, 128
+# Fewer where texts are long, for tokenizers holds some 40 bytes a character until a text is cut.
+GROUP_CHARACTERS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +106,7 @@ class PairScorer:
         Its outputs are complete once the batches have run.
         """
         for size in chain([FIRST_GROUP], repeat(GROUP)):
-            encodings = self._tokenizer.encode_pairs(list(islice(pairs, size)))
+            encodings = self._tokenizer.encode_pairs(_drawn(pairs, size))
             if not encodings:
                 return
             windows, counts = in_windows(encodings)
@@ -132,6 +134,18 @@ class PairScorer:
             arrays = collate(batch.encodings, inputs, pad_id, batch.length)
             batch.outputs[batch.positions] = self._session.run(arrays)
         self._cache.keep(batch.encodings, batch.outputs[batch.positions])
+
+
+def _drawn(pairs: Iterator[Pair], size: int) -> list[Pair]:
+    """Return the next pairs: `size` of them, or fewer whose texts are long."""
+    group: list[Pair] = []
+    characters = 0
+    for pair in islice(pairs, size):
+        group.append(pair)
+        characters += len(pair.text)
+        if characters >= GROUP_CHARACTERS:
+            break
+    return group
 
 
 def _empty(labels: int) -> ScoredPairs:

@@ -23,6 +23,7 @@ Ids = NDArray[np.int64]
 # The query is kept whole up to this share of the tokens that the special tokens leave; the document
 # gets the rest. FlagEmbedding's rerankers use the same share.
 QUERY_SHARE = 0.75
+_PROCESS = os.getpid()  # the one that imported this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +89,6 @@ class PairTokenizer:
     ) -> None:
         self._tokenizer = _read_tokenizer(path)
         self._template = template
-        self._process = os.getpid()
         special = sum(len(segment.ids) for segment in template)
         self._room = max_length - special
         if self._room < 2:
@@ -149,9 +149,10 @@ class PairTokenizer:
 
     def _encode(self, texts: list[str]) -> "list[TokenizersEncoding]":
         texts = [text if text.isascii() else well_formed(text) for text in texts]
-        if os.getpid() != self._process:
+        if os.getpid() != _PROCESS:
             # In a forked child the batch calls can wait for ever for threads that only the parent
-            # has (tokenizers' thread pool does not survive a fork); single calls use none.
+            # has (tokenizers' thread pool, one a process, does not survive a fork); single calls
+            # use none.
             return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
         encodings: list[TokenizersEncoding] = self._tokenizer.encode_batch_fast(
             texts, add_special_tokens=False
@@ -186,9 +187,11 @@ def _cut(pair: Pair, ids: list[int]) -> Encoding:
     limit = pair.query.room if pair.max_tokens is None else min(pair.query.room, pair.max_tokens)
     truncated = len(ids) > limit
     if truncated and pair.truncate == "none":
+        bound = f"{limit} fit beside its query"
+        if limit < pair.query.room:
+            bound = f"{limit} are allowed"
         raise InvalidRequestError(
-            f"{pair.name} has {len(ids)} tokens, {limit} fit beside its query:"
-            ' shorten it or pass truncate="end" or "start"',
+            f"{pair.name} has {len(ids)} tokens, {bound}: shorten it or allow truncation",
             param=pair.name,
         )
     if truncated:

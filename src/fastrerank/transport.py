@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
+from types import ModuleType
 
 from .api import APIS
-from .api.routes import Models, answer
+from .api.routes import Models, answer, headers
 from .errors import InvalidRequestError, MissingExtraError
 
 try:
@@ -57,8 +58,13 @@ class RerankTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         )
         # The response must be of the request's own kind: some clients (openai 3) have moved to
         # httpx2, a fork with the same interface.
-        kind = sys.modules[type(request).__module__.partition(".")[0]]
-        response: httpx.Response = kind.Response(
-            status, headers={"content-type": "application/json"}, content=content, request=request
+        response: httpx.Response = _library(request).Response(
+            status, headers=headers(status), content=content, request=request
         )
         return response
+
+
+def _library(request: httpx.Request) -> ModuleType:
+    """Return the module whose Request this is, or derives from."""
+    homes = [each.__module__.partition(".")[0] for each in type(request).__mro__]
+    return sys.modules["httpx2" if "httpx2" in homes else "httpx"]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
-from .errors import ClosedError
+from .errors import ClosedError, InferenceError
 
 T = TypeVar("T")
 
@@ -37,6 +37,7 @@ class Workers:
         rest: what has not begun is dropped.
 
         :raises ClosedError: if the workers are or become closed.
+        :raises InferenceError: if the system grants no thread.
         """
         pool = self._started()
         pending: deque[Future[None]] = deque()
@@ -44,7 +45,7 @@ class Workers:
             for item in items:
                 if len(pending) >= IN_FLIGHT_PER_THREAD * self.threads:
                     pending.popleft().result()
-                pending.append(_submitted(pool, function, item))
+                pending.append(self._submitted(pool, function, item))
             while pending:
                 pending.popleft().result()
         except CancelledError as error:
@@ -61,6 +62,16 @@ class Workers:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="fastrerank")
             return self._pool
 
+    def _submitted(
+        self, pool: ThreadPoolExecutor, function: Callable[[T], None], item: T
+    ) -> Future[None]:
+        try:
+            return pool.submit(function, item)
+        except RuntimeError as error:
+            if self._closed:
+                raise ClosedError(_CLOSED_MEANWHILE) from error
+            raise InferenceError(f"no thread to score on: {error}") from error
+
     def close(self) -> None:
         """Stop the threads after the batches that they are scoring; later calls are refused."""
         with self._lock:
@@ -71,13 +82,6 @@ class Workers:
 
 
 _CLOSED_MEANWHILE = "the reranker was closed while it was scoring"
-
-
-def _submitted(pool: ThreadPoolExecutor, function: Callable[[T], None], item: T) -> Future[None]:
-    try:
-        return pool.submit(function, item)
-    except RuntimeError as error:  # the pool was shut down by another thread
-        raise ClosedError(_CLOSED_MEANWHILE) from error
 
 
 # A forked child inherits the pool object but not its threads, and possibly a locked lock.

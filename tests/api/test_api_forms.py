@@ -133,6 +133,16 @@ def test_cohere_v1_takes_objects_without_a_model(fake):
     assert "documents[0].text" in error["message"]
 
 
+def test_cohere_v1_ranks_by_a_text_that_is_left_out_or_no_string(reranker):
+    documents = [{"title": "x"}, {"text": "llamas of Peru"}, {"text": 5}, "llamas of Peru"]
+    request = {"query": "llamas", "documents": documents, "rank_fields": ["text"]}
+    status, body = handle(reranker, "cohere-v1", request)
+    assert status == 200
+    expected = reranker.rerank("llamas", ["", "llamas of Peru", "5", "llamas of Peru"])
+    found = [(each["index"], each["relevance_score"]) for each in body["results"]]
+    assert found == [(each.index, each.relevance_score) for each in expected.results]
+
+
 def test_contextual_cuts_scores_and_then_sorts(fake):
     class Close(FakeReranker):
         def rerank(self, query, documents, **options):
@@ -306,6 +316,7 @@ def test_an_unknown_api_is_answered(fake):
     status, body = handle(fake, "tgether", BODY)
     assert status == 404
     assert "together" in body["error"]["message"]
+    assert handle(fake, ["together"], BODY)[0] == 404
 
 
 # --- the sixth API, and after
@@ -324,6 +335,8 @@ def test_jina(fake):
     body = good(fake, "jina", top_n=2, return_documents=True)
     assert body.keys() == {"model", "object", "usage", "results"}
     assert body["results"][0]["document"] == {"text": TEXTS[body["results"][0]["index"]]}
+    assert good(fake, "jina", top_n=2)["results"] == body["results"]  # its default
+    assert "document" not in good(fake, "jina", return_documents=False)["results"][0]
     assert bad(fake, "jina", top_n=0) == (
         422,
         {"detail": "top_n must be an integer, at least 1, got 0"},

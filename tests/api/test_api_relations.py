@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fastrerank import Reranker
+from fastrerank.api import handle
 
 FIVE = ["together", "generic", "portkey", "contextual", "cohere"]
 WORDS = st.sampled_from(
@@ -227,14 +228,19 @@ def test_start_and_end_differ_only_in_what_they_drop(reranker, query, document):
 )
 @pytest.mark.parametrize("place", ["documents", "query"])
 def test_without_truncation_what_is_too_long_is_an_error_that_names_it(reranker, api, extra, place):
-    from fastrerank.api import handle
-
     body = {"model": "m", "query": "llama", "documents": ["short", "shorter"], **extra}
     assert handle(reranker, api, body)[0] == 200
     body[place] = ["short", LONG] if place == "documents" else LONG
     status, error = handle(reranker, api, body)
     assert status == 400
     assert error["error"]["param"] == ("documents[1]" if place == "documents" else "query")
+    assert "truncate=" not in error["error"]["message"]  # no field of every API
+
+
+def test_what_is_too_long_is_named_as_the_api_does(reranker):
+    status, error = handle(reranker, "tei", {"query": "llama", "texts": ["short", LONG]})
+    assert status == 413
+    assert error["error"].startswith("texts[1] ")
 
 
 @given(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures
 import json
 import os
@@ -17,8 +18,11 @@ import httpx
 import pytest
 from official import DOCUMENTS, QUERY
 from serving import served
+from starlette.applications import Starlette
+from starlette.routing import Mount
 
 from fastrerank.api import APIS
+from fastrerank.asgi import create_app
 
 BODY = {"model": "m", "query": QUERY, "documents": DOCUMENTS}
 
@@ -100,6 +104,24 @@ def test_bad_requests(reranker, method, path, content, status):
     assert response.status_code == status
     assert response.headers["content-type"] == "application/json"
     assert response.json().keys() & {"error", "detail"}
+    assert response.headers.get("allow") == ("POST" if status == 405 else None)
+
+
+@pytest.mark.parametrize("root_path", ["", "/gateway"])
+def test_it_can_be_mounted_in_an_application(reranker, root_path):
+    app = Starlette(routes=[Mount("/rank", app=create_app(reranker))])
+    transport = httpx.ASGITransport(app, root_path=root_path)
+
+    async def ask(name):
+        async with httpx.AsyncClient(transport=transport) as client:
+            url = f"http://local{root_path}/rank/{name}{APIS[name].path}"
+            return (await client.post(url, json=BODY)).json()
+
+    for name in ("together", "contextual", "cohere"):
+        answers = [asyncio.run(ask(name)), reranker.handle(name, BODY)[1]]
+        for answer in answers:
+            answer.pop("id", None)
+        assert answers[0] == answers[1]
 
 
 class Slow:

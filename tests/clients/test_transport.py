@@ -65,6 +65,15 @@ def test_one_reranker_answers_every_model_name(http):
         assert http.post(url, json=BODY).json()["model"] == "asked-for"
 
 
+def test_a_request_of_a_class_of_its_own_is_answered(reranker):
+    class Traced(httpx.Request):
+        pass
+
+    request = Traced("POST", "http://local/v1/rerank", json=BODY)
+    response = RerankTransport(reranker).handle_request(request)
+    assert (response.status_code, type(response)) == (200, httpx.Response)
+
+
 def test_a_mapping_answers_by_name(reranker):
     class Other:
         model_name = "other"
@@ -92,6 +101,8 @@ def test_a_mapping_refuses_an_unknown_name_in_the_form_of_the_api(reranker, name
     assert response.json().keys() == {
         {"contextual": "detail", "cohere": "message"}.get(name, "error")
     }
+    if name == "contextual":
+        assert response.json()["detail"][0]["loc"] == ["body", "model"]
 
 
 def test_a_mapping_of_one_answers_what_names_no_model(reranker):
@@ -131,6 +142,7 @@ def test_what_is_no_request_is_answered_in_the_form_of_the_api(
     response = http.request(method, f"http://local/{name}{path or api.path}", content=content)
     assert response.status_code in statuses
     assert response.headers["content-type"] == "application/json"
+    assert response.headers.get("allow") == ("POST" if statuses == {405} else None)
     keys = {
         "cohere": {"message"},
         "cohere-v1": {"message"},

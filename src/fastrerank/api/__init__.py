@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ClosedError, InvalidRequestError
@@ -57,7 +58,7 @@ def handle(reranker: Reranker, api: str, request: Mapping[str, Any]) -> tuple[in
     reranker and echoed. What comes back takes `json.dumps(..., allow_nan=False)`. Never raises: a
     bad request, a failure and a name that is none of `APIS` are answers too.
     """
-    if api not in APIS:
+    if not isinstance(api, str) or api not in APIS:
         message = f"{api!r} is no API; use one of {', '.join(APIS)}"
         return GENERIC.refuse(Problem(kind="path", message=message))
     return respond(APIS[api], lambda _: reranker, request)
@@ -75,8 +76,7 @@ def respond(api: Api, find: Callable[[str | None], Reranker], request: object) -
         return api.refuse(refused.problem)
     except InvalidRequestError as error:
         # What has passed the checks of the API, `rerank` refuses for its length alone.
-        path = _path(error.param, api)
-        return api.refuse(Problem(kind="too_long", path=path, message=str(error)))
+        return api.refuse(_too_long(error, api))
     except ClosedError:
         return api.refuse(Problem(kind="closed", message="the reranker is closed"))
     except Exception:
@@ -84,6 +84,14 @@ def respond(api: Api, find: Callable[[str | None], Reranker], request: object) -
         _log.exception("answering a %s request failed", api.name)
         message = "the reranker failed; its log says why"
         return api.refuse(Problem(kind="internal", message=message))
+
+
+def _too_long(error: InvalidRequestError, api: Api) -> Problem:
+    """Return the problem with the name that the API has for the argument of `rerank`."""
+    problem = Problem(kind="too_long", path=_path(error.param, api), message=str(error))
+    if error.param is None or problem.param is None:
+        return problem
+    return replace(problem, message=problem.message.replace(error.param, problem.param, 1))
 
 
 def _path(param: str | None, api: Api) -> Path:

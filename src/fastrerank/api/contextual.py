@@ -68,7 +68,7 @@ _TYPES = {"missing": "missing", "unknown": "extra_forbidden", "syntax": "json_in
 
 def _error(problem: Problem, status: int) -> Json:
     kind = _TYPES.get(problem.kind) or f"{problem.kind}_error"
-    place = "body" if status == 422 else "request"
+    place = "body" if status == 422 or problem.path else "request"
     return {"detail": [{"loc": [place, *problem.path], "msg": problem.message, "type": kind}]}
 
 

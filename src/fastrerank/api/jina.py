@@ -38,7 +38,7 @@ JINA = Api(
         "query": required(text),
         "documents": required(list_of(text_or_text_object, at_least=1)),
         "top_n": optional(count),
-        "return_documents": optional(flag, default=False),
+        "return_documents": optional(flag, default=True),
         "max_doc_length": optional(count),
         "truncation": optional(flag),
     },

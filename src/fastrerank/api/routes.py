@@ -10,11 +10,12 @@ from . import APIS, respond
 from .cohere import COHERE
 from .fields import Json, Problem, must_be
 from .generic import GENERIC
-from .spec import Api
+from .spec import STATUS, Api
 
 if TYPE_CHECKING:
     from ..reranker import Reranker
 
+METHOD = "POST"
 Models = Union["Reranker", Mapping[str, "Reranker"]]
 
 
@@ -46,13 +47,19 @@ def answer(
     if not found:
         message = f"{path} is no endpoint of this API; use one that ends with {api.path}"
         return refusal(api, "path", message)
-    if method != "POST":
-        return refusal(api, "method", f"{method} is not supported here; use POST")
+    if method != METHOD:
+        return refusal(api, "method", f"{method} is not supported here; use {METHOD}")
     try:
         request = json.loads(body, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
         return refusal(api, "syntax", f"the request body is no JSON: {error}")
     return _encode(*respond(api, _finder(models), request))
+
+
+def headers(status: int) -> dict[str, str]:
+    """Return the headers of a response with this status; 405 has to name the method to use."""
+    found = {"content-type": "application/json"}
+    return {**found, "allow": METHOD} if status == STATUS["method"] else found
 
 
 def refusal(api: Api, kind: str, message: str) -> tuple[int, bytes]:

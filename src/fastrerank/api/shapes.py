@@ -17,8 +17,15 @@ Echo = Callable[[Document], Json]
 
 
 def texts(documents: Sequence[Document]) -> list[str]:
-    """Return each document's text: the string itself, or an object's `text`."""
-    return [each if isinstance(each, str) else each["text"] for each in documents]
+    """Return each document's text: the string itself, or an object's `text`.
+
+    Where an API ranks by fields, that is a field like any other: "" if left out, else its JSON.
+    """
+    return [each if isinstance(each, str) else _written(each.get("text", "")) for each in documents]
+
+
+def _written(value: Json) -> str:
+    return value if isinstance(value, str) else compact(value)
 
 
 def by_fields(documents: Sequence[Document], rank_fields: list[str] | None) -> dict[str, Any]:

@@ -2,11 +2,12 @@
 
 import argparse
 import json
+import math
 import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NoReturn, TextIO
 
 from fastrerank.errors import InvalidRequestError
 from fastrerank.request import Document
@@ -50,6 +51,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer and return 0."""
+    if sys.stdout is None:
+        raise InvalidRequestError("standard output is closed: there is no place for the answer")
     documents = list(_documents(arguments.file))
     with Reranker(
         arguments.model,
@@ -72,31 +75,59 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.table or (sys.stdout.isatty() and not arguments.json):
         _print_table(response, documents, sys.stdout)
     else:
-        print(json.dumps(response.to_dict(), ensure_ascii=False, allow_nan=False, indent=2))
+        print(_json(response, sys.stdout.encoding))
     return 0
 
 
+def _json(response: RerankResponse, encoding: str | None) -> str:
+    """Return the answer as JSON, in escapes where the encoding lacks a character of it."""
+    content = response.to_dict()
+    text = json.dumps(content, ensure_ascii=False, indent=2)
+    try:
+        text.encode(encoding or "utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(content, indent=2)
+    return text
+
+
 def _documents(file: str | None) -> Iterator[Document]:
+    if file is None and sys.stdin is None:
+        raise InvalidRequestError("standard input is closed: name a file", param="documents")
     content = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
     try:
-        lines = content.decode("utf-8-sig").splitlines()
+        text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InvalidRequestError(
             f"{file or 'standard input'} is not UTF-8 (byte {error.start}): convert it first",
             param="documents",
         ) from error
-    return (_document(line) for line in lines if line.strip())
+    # Not splitlines: it cuts at U+2028 and others too, which JSON strings may hold as they are.
+    return (_document(line) for line in text.replace("\r\n", "\n").split("\n") if line.strip())
 
 
 def _document(line: str) -> Document:
     if line.lstrip().startswith(("{", '"')):
         try:
-            value: Any = json.loads(line)
+            value: Any = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError):
             return line
         if isinstance(value, (str, dict)):
             return value
     return line
+
+
+def _printable(text: str, encoding: str | None) -> str:
+    encoding = encoding or "utf-8"
+    return text.encode(encoding, "replace").decode(encoding)
+
+
+def _finite(number: str) -> float:
+    value = float(number)
+    return value if math.isfinite(value) else _no_constant(number)
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON")
 
 
 def _print_table(response: RerankResponse, documents: list[Document], out: TextIO) -> None:
@@ -107,7 +138,7 @@ def _print_table(response: RerankResponse, documents: list[Document], out: TextI
         text = (
             json.dumps(document, ensure_ascii=False) if isinstance(document, Mapping) else document
         )
-        line = " ".join(text.split())
+        line = _printable(" ".join(text.split()), out.encoding)
         shown = line if len(line) <= width else line[: width - 3] + "..."
         print(f"{rank:>4}  {result.relevance_score:6.4f}  {result.index:>5}  {shown}", file=out)
     if response.truncated:

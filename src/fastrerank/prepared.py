@@ -1,0 +1,68 @@
+"""A checked request made ready to be scored."""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from .documents import document_text
+from .errors import InvalidRequestError
+from .request import Document, RerankRequest
+from .tokenization import EncodedQuery, Pair, PairTokenizer
+
+
+class Prepared(NamedTuple):
+    """A request: its query encoded, its documents as texts, each text once.
+
+    `pair_of` holds the position in `texts` of every document, `echoes` the copies that results will
+    hold, or None for each. `prefix` is what its arguments are named with in errors.
+    """
+
+    request: RerankRequest
+    query: EncodedQuery
+    texts: list[str]
+    pair_of: list[int]
+    echoes: list[Document | None]
+    prefix: str
+
+    def pairs(self) -> Iterator[Pair]:
+        """Yield the pair of each text."""
+        limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
+        first = {pair: index for index, pair in reversed(list(enumerate(self.pair_of)))}
+        for pair, text in enumerate(self.texts):
+            name = f"{self.prefix}documents[{first[pair]}]"
+            yield Pair(self.query, text, name, limit, truncate)
+
+
+def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") -> Prepared:
+    """Return the request ready to be scored; nothing that is wrong with it is found out later.
+
+    :raises InvalidRequestError: if a document has no text, cannot be copied where results are to
+        echo it, or the query is too long and may not be cut.
+    """
+    try:
+        texts: dict[str, int] = {}
+        pair_of = [
+            texts.setdefault(document_text(document, index, request.rank_fields), len(texts))
+            for index, document in enumerate(request.documents)
+        ]
+        query = tokenizer.encode_query(request.query, request.instruction, request.truncate)
+        echoes = [
+            _copied(document, index) if request.return_documents else None
+            for index, document in enumerate(request.documents)
+        ]
+    except InvalidRequestError as error:
+        raise error.within(prefix) from error
+    return Prepared(request, query, list(texts), pair_of, echoes, prefix)
+
+
+def _copied(document: Document, index: int) -> Document:
+    if isinstance(document, str):
+        return document
+    try:
+        return copy.deepcopy(dict(document))
+    except Exception as error:  # whatever the values raise
+        raise InvalidRequestError(
+            f"documents[{index}] cannot be copied into its result ({error}):"
+            " leave out return_documents, or what holds no data",
+            param=f"documents[{index}]",
+        ) from error
