@@ -15,6 +15,7 @@ from fastrerank.activation import ranking_logits
 from fastrerank.errors import ExportError
 from fastrerank.manifest import Parity
 
+from .encode import encode
 from .source import SourceModel
 
 Logits = NDArray[np.float32]
@@ -50,10 +51,12 @@ def read_calibration(path: Path) -> PairSet:
     """
     queries: list[tuple[str, list[str]]] = []
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # JSON strings may hold U+2028
     except (OSError, UnicodeDecodeError) as error:
         raise ExportError(f"cannot read the calibration file {path}: {error}") from error
     for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
         try:
             row = json.loads(line)
             query, documents = row["query"], row["documents"]
@@ -74,26 +77,22 @@ def original_logits(
 ) -> Logits:
     """Return the logits of the original model in torch, float32 [pairs].
 
-    Tokenised by transformers, with the document cut to fit, 16 pairs of like length a batch.
+    Tokenised by transformers, cut as the runtime cuts, 16 pairs of like length a batch.
+
+    :raises ExportError: if one is no finite number.
     """
-    tokenizer, model = source.tokenizer, source.model
-    if model.config.pad_token_id is None:  # decoders look for it to find the last token
-        model.config.pad_token_id = tokenizer.pad_token_id
     logits = np.empty(len(pairs), dtype=np.float32)
     order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
     for start in range(0, len(pairs), 16):
         chosen = order[start : start + 16]
-        batch = tokenizer(
-            [pairs[i][0] for i in chosen],
-            [pairs[i][1] for i in chosen],
-            truncation="only_second",
-            max_length=max_length,
-            padding=True,
-            padding_side="right",
-            return_tensors="pt",
-        )
+        batch = encode(source.tokenizer, [pairs[i] for i in chosen], max_length, "pt")
         with torch.inference_mode():
-            outputs = model(**batch).logits.float().numpy()
+            outputs = source.model(**batch).logits.float().numpy()
+        if not np.isfinite(outputs).all():
+            raise ExportError(
+                f"{source.about.name} itself scores {pairs[chosen[0]]!r} and others like it with"
+                " nan or infinity: its weights are damaged"
+            )
         logits[chosen] = ranking_logits(outputs, label_column)
     return logits
 

@@ -32,6 +32,7 @@ from fastrerank.manifest import (
 from fastrerank.reranker import Reranker
 
 from .card import write_card
+from .encode import encode
 from .graph import Array
 from .one_pair import specialize_for_one_pair
 from .optimize import optimize
@@ -101,16 +102,21 @@ def export_bundle(
     :raises ParityError: if a precision drifts beyond its thresholds and not `allow_drift`.
     """
     _check_output(output, options)
-    output.parent.mkdir(parents=True, exist_ok=True)
     step = _Steps(report)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=f".{output.name}.") as scratch:
+    beside = next(each for each in output.absolute().parents if each.is_dir())
+    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{output.name}.") as scratch:
         directory = Path(scratch) / "bundle"
         if options.add and output.exists():
             shutil.copytree(output, directory)
         else:
             directory.mkdir()
+        others = models_in(directory)
         manifest = _write_bundle(source, directory, options, step)
         with step("put in place"):
+            _check_output(output, options)  # again: minutes have passed
+            if options.add and models_in(output) != others:
+                raise ExportError(f"{output} was changed during the export: export again")
+            output.parent.mkdir(parents=True, exist_ok=True)
             _put_in_place(directory, output, Path(scratch) / "replaced")
     return manifest
 
@@ -166,7 +172,8 @@ def _write_precision(
     stem = f"{stem}.{precision}"
     graphs = {f"{stem}.onnx": graph}
     if precision == "int8":
-        quantized = quantize_int8(graph, _calibration_inputs(source, pairs))
+        inputs = [value.name for value in graph.graph.input]
+        quantized = quantize_int8(graph, _calibration_inputs(source, pairs, inputs))
         one_pair = specialize_for_one_pair(quantized)
         graphs = {f"{stem}.onnx": quantized, f"{stem}.one-pair.onnx": one_pair}
     data = save_sharing_data(graphs, directory, f"{stem}.data", others)
@@ -181,17 +188,16 @@ def _write_precision(
     )
 
 
-def _calibration_inputs(source: SourceModel, pairs: PairSet) -> list[dict[str, Array]]:
+def _calibration_inputs(
+    source: SourceModel, pairs: PairSet, names: list[str]
+) -> list[dict[str, Array]]:
     """Return the inputs of pairs spread evenly over `pairs`, one pair each."""
     every = max(1, len(pairs.pairs) // CALIBRATION_PAIRS)
-    return [
-        dict(
-            source.tokenizer(
-                *pair, truncation="only_second", max_length=source.max_length, return_tensors="np"
-            )
-        )
-        for pair in pairs.pairs[::every]
+    found = [
+        encode(source.tokenizer, [pair], source.max_length, "np") for pair in pairs.pairs[::every]
     ]
+    # Token types that a tokenizer does not give are zeros.
+    return [{name: each.get(name, 0 * each["input_ids"]) for name in names} for each in found]
 
 
 def _manifest(
@@ -282,7 +288,10 @@ def _measured(
             for pair, logit in zip(golden, logits, strict=True):
                 pair.logits[precision] = round(float(logit), 6)
     spread = float(original.std())
-    tolerance = {name: round(GOLDEN_TOLERANCE[name] * spread, 6) for name in manifest.precisions}
+    # Not below the digits that logits are stored with.
+    tolerance = {
+        name: max(round(GOLDEN_TOLERANCE[name] * spread, 6), 1e-5) for name in manifest.precisions
+    }
     return replace(manifest, parity=parity, golden=Golden(pairs=golden, tolerance=tolerance))
 
 

@@ -40,7 +40,7 @@ def quantize_int8(model: ModelProto, calibration: Sequence[Mapping[str, Array]] 
         return model
     graph.prune()
     groups = find_products(graph)
-    if calibration:
+    if calibration and groups:
         equalize(graph, groups, calibration, quantize_channels)
     _quantize_products(graph, groups)
     _quantize_tables(graph)

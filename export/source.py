@@ -43,7 +43,10 @@ class SourceModel:
 
 
 # Their position numbers start behind the padding id, so that so many are never used.
-_POSITIONS_AFTER_PADDING = ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "mpnet")
+_POSITIONS_AFTER_PADDING = (
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet"),
+    *("data2vec-text", "ibert", "longformer", "xmod"),
+)
 
 
 def load_source(
@@ -60,9 +63,17 @@ def load_source(
     if not weights:
         raise ExportError(f"{source} has no weights: none of {', '.join(_WEIGHTS)} is in {path}")
     tokenizer = _tokenizer(path, source)
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        path, config=config, dtype=torch.float32, output_loading_info=True
-    )
+    if config.pad_token_id is None:  # decoders look for it to find the last token
+        config.pad_token_id = tokenizer.pad_token_id
+    try:
+        model, report = AutoModelForSequenceClassification.from_pretrained(
+            path, config=config, dtype=torch.float32, output_loading_info=True
+        )
+    except Exception as error:  # readers of weights and models raise anything
+        raise ExportError(
+            f"{source} cannot be loaded, {', '.join(file.name for file in weights)} and config.json"
+            f" may be damaged or cut short: {type(error).__name__}: {error}"
+        ) from error
     if report["missing_keys"]:
         raise ExportError(
             f"{source} has no weights for {', '.join(sorted(report['missing_keys'])[:5])}:"
@@ -106,7 +117,7 @@ def _local(source: str, revision: str | None) -> tuple[Path, str | None]:
 def _config(path: Path, source: str) -> PretrainedConfig:
     try:
         return AutoConfig.from_pretrained(path)
-    except (OSError, ValueError, KeyError) as error:
+    except Exception as error:  # it raises whatever its content leads to
         raise ExportError(f"{source} has no usable config.json: {error}") from error
 
 
@@ -137,6 +148,12 @@ def _tokenizer(path: Path, source: str) -> PreTrainedTokenizerFast:
             f"{source} has a {type(tokenizer).__name__} without a tokenizer.json: convert it to a"
             " fast tokenizer with transformers first"
         )
+    if tokenizer.pad_token_id is None:
+        raise ExportError(
+            f'{source} has a tokenizer without a padding token: name one as "pad_token" in its'
+            " tokenizer_config.json"
+        )
+    tokenizer.truncation_side = "right"  # as the runtime cuts
     return tokenizer
 
 
@@ -149,6 +166,8 @@ def _stated_license(path: Path) -> str | None:
 
     try:
         license_name = ModelCard.load(card).data.get("license")
-    except ValueError:  # front matter that is no YAML
+    except Exception:  # front matter that is no YAML, or no mapping
         return None
+    if isinstance(license_name, list):
+        return ", ".join(map(str, license_name)) or None
     return str(license_name) if license_name else None

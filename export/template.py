@@ -15,8 +15,9 @@ def pair_template(tokenizer: PreTrainedTokenizerFast) -> list[Segment]:
 
     :raises ExportError: if query and document cannot be found in it whole.
     """
-    pair = tokenizer(_QUERY, _DOCUMENT, return_token_type_ids=True)
-    ids, types = list(pair["input_ids"]), list(pair["token_type_ids"])
+    pair = tokenizer(_QUERY, _DOCUMENT)
+    ids = list(pair["input_ids"])
+    types = list(pair.get("token_type_ids", [0] * len(ids)))  # not given: the model takes zeros
     parts = [
         (part, *_place(ids, tokenizer(text, add_special_tokens=False)["input_ids"], part))
         for part, text in (("query", _QUERY), ("document", _DOCUMENT))

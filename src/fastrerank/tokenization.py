@@ -99,7 +99,7 @@ class PairTokenizer:
             )
         self._window = window or max_length
         self._model_room = min(max_length, model_length or max_length) - special
-        self._query_room = max(1, min(self._model_room - 1, int(self._model_room * QUERY_SHARE)))
+        self._query_room = query_room(self._model_room)
 
     def encode_query(
         self, query: str, instruction: str | None = None, truncate: Truncate = "end"
@@ -158,6 +158,11 @@ class PairTokenizer:
             texts, add_special_tokens=False
         )
         return encodings
+
+
+def query_room(room: int) -> int:
+    """Return how many of the tokens that special tokens leave a query may have."""
+    return max(1, min(room - 1, int(room * QUERY_SHARE)))
 
 
 def _read_tokenizer(path: Path) -> "Tokenizer":

@@ -12,6 +12,8 @@ from fastrerank.export import pipeline
 from fastrerank.export.pipeline import ExportOptions, export_bundle
 from onnx import numpy_helper
 from transformers import (
+    AutoConfig,
+    AutoModelForSequenceClassification,
     BertConfig,
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -230,6 +232,29 @@ def test_force_replaces_nothing_but_bundles(checkpoint, tmp_path):
     assert (tmp_path / "precious/file").exists()
 
 
+@pytest.mark.parametrize("add", [None, "one"])
+def test_what_appears_at_the_output_during_the_export_is_kept(
+    checkpoint, tmp_path, monkeypatch, add
+):
+    output = tmp_path / "deep" / "b"
+    if add:
+        export(checkpoint, output, precisions=("fp32",), add="zero")
+
+    def meanwhile(*arguments):
+        export_fp32 = to_onnx(*arguments)
+        output.mkdir(parents=True, exist_ok=True)
+        name = "two.fastrerank.json" if add else "notes.txt"
+        (output / name).write_text("precious")
+        return export_fp32
+
+    to_onnx = pipeline.export_onnx
+    monkeypatch.setattr(pipeline, "export_onnx", meanwhile)
+    with pytest.raises(ExportError, match="export again" if add else "exists"):
+        export(checkpoint, output, precisions=("fp32",), add=add)
+    assert "precious" in [path.read_text() for path in output.iterdir() if path.stat().st_size < 9]
+    assert list(tmp_path.iterdir()) == [tmp_path / "deep"]
+
+
 def test_models_in_one_directory_store_equal_weights_once(checkpoint, tmp_path, capsys):
     output = tmp_path / "models"
     export(checkpoint, output, precisions=("int8",), add="large")
@@ -284,6 +309,64 @@ def test_the_card_of_the_source_is_kept(checkpoint, tmp_path):
     assert card.endswith("## The card of the source\n\n# Trained with care\n")
 
 
+@pytest.mark.parametrize("license", ["[mit", "[mit, apache-2.0]", "{a: b}"])
+def test_any_front_matter_of_the_source_is_survived(checkpoint, tmp_path, license):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    (source / "README.md").write_text(f"---\nlicense: {license}\n---\n# Trained with care\n")
+    export(source, tmp_path / "b", precisions=("fp32",))
+    stated = open_bundle(tmp_path / "b").manifest.source.license
+    assert stated == {"[mit, apache-2.0]": "mit, apache-2.0", "{a: b}": "{'a': 'b'}"}.get(license)
+
+
+@pytest.mark.parametrize("max_length", [8, 14, 20])
+def test_the_original_reads_what_the_runtime_reads(checkpoint, tmp_path, max_length):
+    """Queries are cut to their share first: at 14 tokens most of the sample's are."""
+    lines = export(checkpoint, tmp_path / "b", precisions=("fp32",), max_length=max_length)
+    assert not any("warning" in line for line in lines)
+
+
+def test_long_queries_and_a_tokenizer_that_cuts_at_the_left(checkpoint, tmp_path):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    settings["truncation_side"] = "left"
+    (source / "tokenizer_config.json").write_text(json.dumps(settings))
+    file = tmp_path / "pairs.jsonl"
+    row = {"query": "which camel is it " * 30, "documents": ["a", "the llama\u2028of Peru " * 40]}
+    file.write_text(json.dumps(row, ensure_ascii=False) + "\n\n", encoding="utf-8")
+    export(source, tmp_path / "b", calibration=file)
+
+
+def test_a_tokenizer_without_token_types_gives_zeros(checkpoint, tmp_path):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    names = ["input_ids", "attention_mask"]
+    BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names).save_pretrained(
+        source
+    )
+    export(source, tmp_path / "b", allow_drift=True)  # of int8: these weights are random
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert manifest.parity["fp32"].within_thresholds
+    assert "token_type_ids" in manifest.inputs
+    assert {segment.type_id for segment in manifest.template} == {0}
+
+
+def test_a_model_of_small_products_is_exported_in_int8_too(tmp_path):
+    source = save_checkpoint(
+        tmp_path / "source", hidden_size=32, num_attention_heads=2, intermediate_size=37
+    )
+    export(source, tmp_path / "b", allow_drift=True)
+    with Reranker(tmp_path / "b", precision="int8") as reranker:
+        assert len(reranker.rerank("q", ["a", "b"]).results) == 2
+
+
+def test_a_model_whose_logits_are_alike_verifies(tmp_path):
+    settings = BertConfig(vocab_size=30522, num_labels=1, **SMALL)
+    BertForSequenceClassification(settings).save_pretrained(tmp_path / "source")
+    BertTokenizerFast(tokenizer_file=str(TOKENIZER)).save_pretrained(tmp_path / "source")
+    export(tmp_path / "source", tmp_path / "b", precisions=("fp32",))
+    assert min(open_bundle(tmp_path / "b").manifest.golden.tolerance.values()) >= 1e-5
+    assert main(["verify", str(tmp_path / "b")]) == 0
+
+
 def test_two_labels_are_exported_as_softmax(tmp_path):
     export(save_checkpoint(tmp_path / "source", labels=2), tmp_path / "b")
     manifest = open_bundle(tmp_path / "b").manifest
@@ -301,6 +384,29 @@ def test_roberta_joins_and_counts_positions_its_own_way(tmp_path):
     manifest = open_bundle(tmp_path / "b").manifest
     assert manifest.max_length == 63
     assert manifest.parity["fp32"].max_logit_difference < 1e-4
+
+
+def save_family(directory: Path, family: str, **config) -> Path:
+    settings = AutoConfig.for_model(family, vocab_size=30522, num_labels=1, **SMALL, **config)
+    torch.manual_seed(3)
+    AutoModelForSequenceClassification.from_config(settings).save_pretrained(directory)
+    names = ["input_ids", "attention_mask"]
+    tokenizer = BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def test_a_decoder_takes_the_padding_token_of_its_tokenizer(tmp_path):
+    source = save_family(tmp_path / "source", "qwen2", num_key_value_heads=2, pad_token_id=None)
+    assert json.loads((source / "config.json").read_text()).get("pad_token_id") is None
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.parity["fp32"].within_thresholds
+
+
+def test_positions_that_begin_behind_the_padding_id_are_counted(tmp_path):
+    source = save_family(tmp_path / "source", "data2vec-text", pad_token_id=0)
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.max_length == 63
 
 
 def without(checkpoint: Path, directory: Path, pattern: str) -> Path:
@@ -337,6 +443,43 @@ def test_a_head_that_does_not_rank_is_refused(tmp_path, kind, labels, words):
         export(save_checkpoint(tmp_path / "source", kind, labels), tmp_path / "b")
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("model.safetensors", b"", "damaged"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "damaged"),
+        ("model.safetensors", 5000, "damaged"),
+        ("config.json", b"[]", "config.json"),
+        ("config.json", ("hidden_size", 32), "size mismatch|damaged"),
+        ("config.json", ("hidden_act", "no such"), "no such"),
+        ("tokenizer_config.json", ("pad_token", None), "padding token"),
+    ],
+)
+def test_a_part_that_is_damaged_is_refused(checkpoint, tmp_path, file, content, words):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    path = source / file
+    if isinstance(content, int):
+        path.write_bytes(path.read_bytes()[:content])
+    elif isinstance(content, tuple):
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict([content])))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ExportError, match=words):
+        export(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    weights = load_file(source / "model.safetensors")
+    weights["classifier.weight"][:] = float("nan")
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match="nan or infinity"):
+        export(source, tmp_path / "b", precisions=("fp32",))
+
+
 def test_a_head_without_weights_is_refused(checkpoint, tmp_path):
     from safetensors.torch import load_file, save_file
 
@@ -360,6 +503,12 @@ def test_a_head_without_weights_is_refused(checkpoint, tmp_path):
 def test_wrong_options_are_refused(checkpoint, tmp_path, options, words):
     with pytest.raises(ExportError, match=words):
         export(checkpoint, tmp_path / "b", **options)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_source_that_is_not_there_leaves_no_directories(tmp_path):
+    with pytest.raises(ExportError):
+        export(Path("/no/such/directory"), tmp_path / "deep" / "b")
     assert list(tmp_path.iterdir()) == []
 
 
