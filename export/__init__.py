@@ -5,4 +5,4 @@ Needs the extra `export`; nothing here is imported by the runtime.
 
 from fastrerank import telemetry
 
-telemetry.switch_off()  # before any module here imports ONNX Runtime
+telemetry.silence_onnxruntime()  # before any module here imports ONNX Runtime

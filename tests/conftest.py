@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -9,12 +10,18 @@ from hypothesis import HealthCheck, settings
 from tiny import write_tiny_bundle
 
 from fastrerank import Reranker
+from fastrerank.telemetry import openvino_silenced, silence_onnxruntime
 
 # How long an example takes is the machine's business, not the test's.
 settings.register_profile(
     "any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("any-machine")
+
+# What tests import on their own.
+silence_onnxruntime()
+with openvino_silenced(), suppress(ImportError):
+    import openvino  # noqa: F401
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FASTRERANK_DATA", ROOT / "../shared/data"))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from . import telemetry
 from .errors import BundleError, InferenceError, MissingExtraError
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ class OpenVinoSession:
 
     def _load(self) -> None:
         try:
-            import openvino
+            with telemetry.openvino_silenced():
+                import openvino
         except ImportError as error:
             raise MissingExtraError.for_extra("openvino", "runtime 'openvino'") from error
         from .openvino_graph import read_graph

@@ -21,7 +21,7 @@ class OrtSession:
     """
 
     def __init__(self, path: Path, output: str) -> None:
-        telemetry.switch_off()
+        telemetry.silence_onnxruntime()
         import onnxruntime as ort  # 100 ms that `import fastrerank` need not pay
 
         options = ort.SessionOptions()

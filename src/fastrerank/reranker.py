@@ -39,7 +39,8 @@ logger = logging.getLogger("fastrerank")
 class Reranker:
     """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
 
-    `model` is the path of a bundle, or the name of a bundled model: "default" (None) or "small".
+    `model` is the path of a bundle, or the name of a bundled model: "default" (None) or "small"
+    (a directory of that name is "./small").
     `runtime` is "onnxruntime", or "openvino" where that is installed. `precision` is one that the
     bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is
     what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`

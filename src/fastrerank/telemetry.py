@@ -1,19 +1,37 @@
-"""ONNX Runtime's telemetry, switched off: nothing of this process is reported to anyone.
-
-Its official builds send events to their maker from version 1.31 on (Linux and macOS too), and keep
-a device id in the user's cache directory: see Privacy.md in its package.
-"""
+"""The runtimes' telemetry, switched off: nothing of this process is reported to anyone."""
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 VARIABLE = "ORT_DISABLE_TELEMETRY"
+_OPENVINO = "openvino_telemetry"
 
 
-def switch_off() -> None:
-    """Switch it off, before ONNX Runtime is imported; a value that the user has set stays.
+def silence_onnxruntime() -> None:
+    """Switch off ONNX Runtime's, before it is imported; a value that the user has set stays.
 
-    Where the program has imported it already, its first event is out, and the rest is stopped.
+    Its official builds send events from version 1.31 on, and keep a device id in the user's cache
+    directory: Privacy.md in its package. Where the program has imported it already, the first
+    event is out, and the rest is stopped.
     """
     if os.environ.setdefault(VARIABLE, "1") == "1" and "onnxruntime" in sys.modules:
         sys.modules["onnxruntime"].disable_telemetry_events()
+
+
+@contextmanager
+def openvino_silenced() -> Iterator[None]:
+    """Hide `openvino_telemetry` while openvino is imported.
+
+    openvino reports its import through it, and keeps an id in the user's home directory; where the
+    package is not installed, it takes a stub that does nothing.
+    """
+    known = sys.modules.get(_OPENVINO)
+    sys.modules[_OPENVINO] = None  # type: ignore[assignment]  # how an import is made to fail
+    try:
+        yield
+    finally:
+        del sys.modules[_OPENVINO]
+        if known is not None:
+            sys.modules[_OPENVINO] = known
