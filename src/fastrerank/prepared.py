@@ -34,7 +34,7 @@ class Prepared(NamedTuple):
 
 
 def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") -> Prepared:
-    """Return the request ready to be scored; nothing that is wrong with it is found out later.
+    """Return the request ready to be scored; `prefix` comes before its arguments in errors.
 
     :raises InvalidRequestError: if a document has no text, cannot be copied where results are to
         echo it, or the query is too long and may not be cut.
@@ -51,7 +51,7 @@ def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") 
             for index, document in enumerate(request.documents)
         ]
     except InvalidRequestError as error:
-        raise error.within(prefix) from error
+        raise error.within(prefix) from None
     return Prepared(request, query, list(texts), pair_of, echoes, prefix)
 
 

@@ -61,7 +61,7 @@ class RerankRequest:
         try:
             return cls(**request)
         except InvalidRequestError as error:
-            raise error.within(f"{place}.") from error
+            raise error.within(f"{place}.") from None
 
 
 def check_model(value: object) -> None:
