@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,7 @@ from hypothesis import HealthCheck, settings
 from tiny import write_tiny_bundle
 
 from fastrerank import Reranker
-from fastrerank.telemetry import openvino_silenced, silence_onnxruntime
+from fastrerank.telemetry import silence_onnxruntime
 
 # How long an example takes is the machine's business, not the test's.
 settings.register_profile(
@@ -18,10 +17,7 @@ settings.register_profile(
 )
 settings.load_profile("any-machine")
 
-# What tests import on their own.
-silence_onnxruntime()
-with openvino_silenced(), suppress(ImportError):
-    import openvino  # noqa: F401
+silence_onnxruntime()  # which tests import on their own
 
 ROOT = Path(__file__).parent.parent
 DATA = Path(os.environ.get("FASTRERANK_DATA", ROOT / "../shared/data"))

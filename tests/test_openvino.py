@@ -6,6 +6,7 @@ import sys
 import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import numpy as np
 import onnx
@@ -18,11 +19,15 @@ from tiny import edit_manifest, file_entry, write_tiny_bundle
 from benchmarks.workloads import evaluation_requests
 from fastrerank import BundleError, Reranker
 from fastrerank.processor import this_processor
+from fastrerank.telemetry import openvino_silenced
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None,
     reason="needs openvino: pip install 'fastrerank[openvino]'",
 )
+
+with openvino_silenced(), suppress(ImportError):
+    import openvino  # noqa: F401 - before a test does
 
 QUERY = "animals of Peru"
 TEXTS = [

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 from .errors import InvalidRequestError
 from .request import Document
@@ -48,6 +49,11 @@ def _field_text(document: Mapping[str, object], name: str, index: int) -> str:
 def compact_json(value: object) -> str:
     """Return `value` as JSON without spaces, non-ASCII and the order of keys kept."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def refuse_constant(name: str) -> NoReturn:
+    """Refuse NaN and the infinities: `parse_constant` of a json.loads that takes JSON only."""
+    raise ValueError(f"{name} is no JSON number")
 
 
 def well_formed(text: str) -> str:

@@ -8,7 +8,7 @@ FastRerankError
 │   └── BundleFormatError                 the manifest is unreadable or of another version
 ├── ExportError (RuntimeError)            a source cannot become a bundle
 │   └── ParityError                       the export drifted from the original model
-├── InferenceError (RuntimeError)         the model failed on valid input
+├── InferenceError (RuntimeError)         valid input could not be scored
 ├── ClosedError (RuntimeError)            the reranker was used after close()
 └── MissingExtraError (ImportError)       an optional part is not installed
 """
@@ -65,7 +65,7 @@ class ParityError(ExportError):
 
 
 class InferenceError(FastRerankError, RuntimeError):
-    """The model failed on valid input, or returned a score that is no finite number."""
+    """Valid input could not be scored, or a score is no finite number."""
 
 
 class ClosedError(FastRerankError, RuntimeError):

@@ -1,4 +1,6 @@
-"""Comparing a model with what a pass returned."""
+"""Comparing a model with what a pass returned; a small checkpoint and its bundle."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,3 +26,19 @@ def assert_same(run):
             np.testing.assert_allclose(run(after, item), expected, atol=1e-5, rtol=0)
 
     return check
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory) -> Path:
+    from checkpoints import save_checkpoint
+
+    return save_checkpoint(tmp_path_factory.mktemp("checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def bundle(checkpoint, tmp_path_factory) -> Path:
+    from checkpoints import export
+
+    output = tmp_path_factory.mktemp("bundles") / "bundle"
+    export(checkpoint, output)
+    return output

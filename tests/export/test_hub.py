@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from test_pipeline import save_checkpoint
+from checkpoints import save_checkpoint
 
 from fastrerank.bundle import open_bundle
 

@@ -189,6 +189,11 @@ def compact(value: object) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
+def written(value: object) -> str:
+    """Return a string as it is, anything else as compact JSON."""
+    return value if isinstance(value, str) else compact(value)
+
+
 def _depth(value: object) -> int:
     depth, level = 0, [value]
     while level:

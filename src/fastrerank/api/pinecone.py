@@ -8,7 +8,6 @@ from .fields import (
     Json,
     Problem,
     RefusedError,
-    compact,
     count,
     flag,
     json_object,
@@ -16,6 +15,7 @@ from .fields import (
     optional,
     required,
     text,
+    written,
 )
 from .portkey import parameters
 from .shapes import as_object, results, search_units
@@ -35,7 +35,7 @@ def _chosen(documents: list[dict[str, Any]], fields: list[str]) -> dict[str, Any
     if len(fields) > 1:
         return {"documents": documents, "rank_fields": fields}
     values = [document[fields[0]] for document in documents]
-    return {"documents": [each if isinstance(each, str) else compact(each) for each in values]}
+    return {"documents": [written(each) for each in values]}
 
 
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, NoReturn, Union
+from typing import TYPE_CHECKING, Union
 
+from ..documents import refuse_constant
 from . import APIS, respond
 from .cohere import COHERE
 from .fields import Json, Problem, must_be
@@ -50,7 +51,7 @@ def answer(
     if method != METHOD:
         return refusal(api, "method", f"{method} is not supported here; use {METHOD}")
     try:
-        request = json.loads(body, parse_constant=_no_constant)
+        request = json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         return refusal(api, "syntax", f"the request body is no JSON: {error}")
     return _encode(*respond(api, _finder(models), request))
@@ -70,10 +71,6 @@ def refusal(api: Api, kind: str, message: str) -> tuple[int, bytes]:
 def _encode(status: int, body: Json) -> tuple[int, bytes]:
     # ASCII, so that a lone surrogate in an echoed document can be sent.
     return status, json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON number")
 
 
 def _finder(models: Models) -> Callable[[str | None], Reranker]:

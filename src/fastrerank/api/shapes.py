@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .fields import Json, Problem, compact
+from .fields import Json, Problem, compact, written
 
 if TYPE_CHECKING:
     from ..response import RerankResponse
@@ -21,11 +21,7 @@ def texts(documents: Sequence[Document]) -> list[str]:
 
     Where an API ranks by fields, that is a field like any other: "" if left out, else its JSON.
     """
-    return [each if isinstance(each, str) else _written(each.get("text", "")) for each in documents]
-
-
-def _written(value: Json) -> str:
-    return value if isinstance(value, str) else compact(value)
+    return [each if isinstance(each, str) else written(each.get("text", "")) for each in documents]
 
 
 def by_fields(documents: Sequence[Document], rank_fields: list[str] | None) -> dict[str, Any]:

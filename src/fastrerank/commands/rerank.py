@@ -7,8 +7,9 @@ import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, TextIO
 
+from fastrerank.documents import refuse_constant
 from fastrerank.errors import InvalidRequestError
 from fastrerank.request import Document
 from fastrerank.reranker import Reranker
@@ -108,7 +109,7 @@ def _documents(file: str | None) -> Iterator[Document]:
 def _document(line: str) -> Document:
     if line.lstrip().startswith(("{", '"')):
         try:
-            value: Any = json.loads(line, parse_constant=_no_constant, parse_float=_finite)
+            value: Any = json.loads(line, parse_constant=refuse_constant, parse_float=_finite)
         except (ValueError, RecursionError):
             return line
         if isinstance(value, (str, dict)):
@@ -123,11 +124,7 @@ def _printable(text: str, encoding: str | None) -> str:
 
 def _finite(number: str) -> float:
     value = float(number)
-    return value if math.isfinite(value) else _no_constant(number)
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    return value if math.isfinite(value) else refuse_constant(number)
 
 
 def _print_table(response: RerankResponse, documents: list[Document], out: TextIO) -> None:

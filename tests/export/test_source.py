@@ -1,0 +1,168 @@
+"""What may be exported: the rules of families and tokenizers, and what is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from checkpoints import SMALL, TOKENIZER, export, save_checkpoint, save_family
+from transformers import (
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    BertTokenizerFast,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
+
+from fastrerank import ExportError
+from fastrerank.bundle import open_bundle
+
+
+@pytest.mark.parametrize("license", ["[mit", "[mit, apache-2.0]", "{a: b}"])
+def test_any_front_matter_of_the_source_is_survived(checkpoint, tmp_path, license):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    (source / "README.md").write_text(f"---\nlicense: {license}\n---\n# Trained with care\n")
+    export(source, tmp_path / "b", precisions=("fp32",))
+    stated = open_bundle(tmp_path / "b").manifest.source.license
+    assert stated == {"[mit, apache-2.0]": "mit, apache-2.0", "{a: b}": "{'a': 'b'}"}.get(license)
+
+
+def test_the_licence_is_read_from_the_model_card(checkpoint, tmp_path):
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    (source / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.source.license == "mit"
+
+
+def test_a_tokenizer_without_token_types_gives_zeros(checkpoint, tmp_path):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    names = ["input_ids", "attention_mask"]
+    BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names).save_pretrained(
+        source
+    )
+    export(source, tmp_path / "b", allow_drift=True)  # of int8: these weights are random
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert manifest.parity["fp32"].within_thresholds
+    assert "token_type_ids" in manifest.inputs
+    assert {segment.type_id for segment in manifest.template} == {0}
+
+
+def test_roberta_joins_and_counts_positions_its_own_way(tmp_path):
+    names = ["input_ids", "attention_mask"]
+    tokenizer = BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names)
+    config = RobertaConfig(vocab_size=30522, num_labels=1, pad_token_id=0, **SMALL)
+    torch.manual_seed(3)
+    RobertaForSequenceClassification(config).save_pretrained(tmp_path / "source")
+    tokenizer.save_pretrained(tmp_path / "source")
+    export(tmp_path / "source", tmp_path / "b", precisions=("fp32",))
+    manifest = open_bundle(tmp_path / "b").manifest
+    assert manifest.max_length == 63
+    assert manifest.parity["fp32"].max_logit_difference < 1e-4
+
+
+def test_a_decoder_takes_the_padding_token_of_its_tokenizer(tmp_path):
+    source = save_family(tmp_path / "source", "qwen2", num_key_value_heads=2, pad_token_id=None)
+    assert json.loads((source / "config.json").read_text()).get("pad_token_id") is None
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.parity["fp32"].within_thresholds
+
+
+def test_positions_that_begin_behind_the_padding_id_are_counted(tmp_path):
+    source = save_family(tmp_path / "source", "data2vec-text", pad_token_id=0)
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.max_length == 63
+
+
+def without(checkpoint: Path, directory: Path, pattern: str) -> Path:
+    shutil.copytree(checkpoint, directory)
+    for path in directory.glob(pattern):
+        path.unlink()
+    return directory
+
+
+@pytest.mark.parametrize(
+    ("pattern", "words"),
+    [
+        ("model.safetensors", "has no weights"),
+        ("config.json", "config.json"),
+        ("[tv]o[kc]*", "has no tokenizer"),
+    ],
+)
+def test_a_source_that_lacks_a_part_is_refused(checkpoint, tmp_path, pattern, words):
+    source = without(checkpoint, tmp_path / "source", pattern)
+    with pytest.raises(ExportError, match=words):
+        export(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "labels", "words"),
+    [
+        (BertForTokenClassification, 1, "BertForTokenClassification"),
+        (BertForSequenceClassification, 3, "3 labels"),
+    ],
+)
+def test_a_head_that_does_not_rank_is_refused(tmp_path, kind, labels, words):
+    with pytest.raises(ExportError, match=words):
+        export(save_checkpoint(tmp_path / "source", kind, labels), tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "words"),
+    [
+        ("model.safetensors", b"", "damaged"),
+        ("model.safetensors", b"version https://git-lfs.github.com/spec/v1\n", "damaged"),
+        ("model.safetensors", 5000, "damaged"),
+        ("config.json", b"[]", "config.json"),
+        ("config.json", ("hidden_size", 32), "size mismatch|damaged"),
+        ("config.json", ("hidden_act", "no such"), "no such"),
+        ("tokenizer_config.json", ("pad_token", None), "padding token"),
+    ],
+)
+def test_a_part_that_is_damaged_is_refused(checkpoint, tmp_path, file, content, words):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    path = source / file
+    if isinstance(content, int):
+        path.write_bytes(path.read_bytes()[:content])
+    elif isinstance(content, tuple):
+        path.write_text(json.dumps(json.loads(path.read_text()) | dict([content])))
+    else:
+        path.write_bytes(content)
+    with pytest.raises(ExportError, match=words):
+        export(source, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    weights = load_file(source / "model.safetensors")
+    weights["classifier.weight"][:] = float("nan")
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match="nan or infinity"):
+        export(source, tmp_path / "b", precisions=("fp32",))
+
+
+def test_a_head_without_weights_is_refused(checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    weights = load_file(source / "model.safetensors")
+    del weights["classifier.weight"]
+    save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ExportError, match=r"classifier\.weight"):
+        export(source, tmp_path / "b")
+
+
+def test_a_source_that_is_not_there_leaves_no_directories(tmp_path):
+    with pytest.raises(ExportError):
+        export(Path("/no/such/directory"), tmp_path / "deep" / "b")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("source", ["/no/such/directory", "./nowhere", "a/b/c"])
+def test_what_is_neither_directory_nor_hub_id_is_refused(tmp_path, source):
+    with pytest.raises(ExportError, match="no directory and no hub id"):
+        export(Path(source) if source[0] == "/" else source, tmp_path / "b")
