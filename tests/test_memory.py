@@ -36,9 +36,15 @@ def test_memory_does_not_follow_the_number_of_documents(tiny_bundle):
 
 
 @pytest.mark.skipif(_malloc_trim() is None, reason="only glibc keeps memory")
-def test_long_pairs_leave_no_memory_behind():
-    """The bundled model over pairs of 512 tokens holds some 150 MiB while it runs."""
-    program = """
+@pytest.mark.parametrize(
+    "documents",
+    [
+        '[f"{n} " + "long " * 600 for n in range(8)]',  # some 150 MiB while they are scored
+        '["nospace" * 200_000]',  # 100 MiB and more while it is tokenised
+    ],
+)
+def test_long_pairs_and_texts_leave_no_memory_behind(documents):
+    program = f"""
         from pathlib import Path
         from fastrerank import Reranker
         def resident():
@@ -46,7 +52,7 @@ def test_long_pairs_leave_no_memory_behind():
         reranker = Reranker(threads=2)
         reranker.rerank("a query", ["a short document"] * 10)
         before = resident()
-        reranker.rerank("a query", [f"{n} " + "long " * 600 for n in range(8)])
+        reranker.rerank("a query", {documents})
         print(resident() - before)
     """
     command = [sys.executable, "-c", textwrap.dedent(program)]
@@ -59,28 +65,33 @@ def test_memory_is_given_back_after_long_pairs_and_not_all_the_time(monkeypatch)
     monkeypatch.setattr(memory, "_malloc_trim", lambda: trims.append)
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
     trimmer = memory.HeapTrimmer()
-    trimmer.after_call(memory.LONG_PAIR - 1)
+    trimmer.after_call(tokens=memory.LONG_PAIR - 1, characters=memory.MANY_CHARACTERS - 1)
     assert len(trims) == 0
-    trimmer.after_call(memory.LONG_PAIR)
+    trimmer.after_call(tokens=memory.LONG_PAIR, characters=10)
     assert len(trims) == 1
-    trimmer.after_call(512)  # too soon, and so it stays due
+    trimmer.after_call(tokens=512, characters=10)  # too soon, and so it stays due
     assert len(trims) == 1
     now[0] += 2
-    trimmer.after_call(10)
+    trimmer.after_call(tokens=10, characters=10)
     assert len(trims) == 2
     now[0] += 2
-    trimmer.after_call(10)
+    trimmer.after_call(tokens=10, characters=10)
     assert len(trims) == 2
+    trimmer.after_call(tokens=10, characters=memory.MANY_CHARACTERS)
+    now[0] += 2
+    trimmer.after_call(tokens=10, characters=10)
+    assert len(trims) == 3
 
 
 @given(lengths=st.lists(st.integers(0, 60), max_size=40), size=st.integers(1, 20))
 def test_long_texts_are_tokenised_a_few_at_a_time(lengths, size):
-    """The tokenizer holds a text whole, some 40 times its size, until it is cut."""
+    """The tokenizer holds a text, some 80 times its size, until it is cut."""
     texts = ["w" * length for length in lengths]
     pairs, seen = iter([Pair(None, text) for text in texts]), []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "GROUP_CHARACTERS", 100)
-        while group := [pair.text for pair in scoring._drawn(pairs, size)]:
+        while drawn := scoring._drawn(pairs, size)[0]:
+            group = [pair.text for pair in drawn]
             assert len(group) <= size
             assert sum(map(len, group[:-1])) < 100
             seen += group

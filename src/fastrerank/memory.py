@@ -1,4 +1,4 @@
-"""Memory that the C library keeps after long pairs, given back to the system."""
+"""Memory that the C library keeps after long pairs and texts, given back to the system."""
 
 import ctypes
 import sys
@@ -7,6 +7,8 @@ from collections.abc import Callable
 
 # Attention over so many tokens takes megabytes at a time, which glibc's heaps keep.
 LONG_PAIR = 256
+# Tokenised at once, so many take tens of megabytes.
+MANY_CHARACTERS = 500_000
 # Giving back costs some 10 ms, and taking again as much.
 _SECONDS_BETWEEN = 1.0
 
@@ -19,12 +21,15 @@ class HeapTrimmer:
         self._due = False
         self._last = float("-inf")
 
-    def after_call(self, longest: int) -> None:
-        """Note a finished call and its longest pair in tokens, and trim if that is due."""
+    def after_call(self, tokens: int, characters: int) -> None:
+        """Note a finished call, and trim if that is due.
+
+        `tokens` counts those of its longest pair, `characters` those that were tokenised at once.
+        """
         if self._trim is None:
             return
         # No lock, which a fork could find taken: calls at the same time trim twice at worst.
-        if longest >= LONG_PAIR:
+        if tokens >= LONG_PAIR or characters >= MANY_CHARACTERS:
             self._due = True
         if self._due and time.monotonic() >= self._last + _SECONDS_BETWEEN:
             self._due, self._last = False, time.monotonic()

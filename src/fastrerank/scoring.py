@@ -22,7 +22,7 @@ from .workers import Workers
 # Pairs that are tokenised at once: few at first, so that scoring starts at once; then, beside the
 # scoring, so many that pairs of like length meet in a batch.
 FIRST_GROUP, GROUP = 16, 128
-# Fewer where texts are long, for tokenizers holds some 40 bytes a character until a text is cut.
+# Fewer where texts are long, for tokenizers holds some 80 bytes a character until a text is cut.
 GROUP_CHARACTERS = 1_000_000
 
 
@@ -43,6 +43,7 @@ class ScoredPairs:
 class _Group(NamedTuple):
     """Pairs that were tokenised at once; `windows` [pairs] counts the windows of each."""
 
+    characters: int
     encodings: list[Encoding]
     windows: NDArray[np.int64]
     window_lengths: NDArray[np.int64]
@@ -90,8 +91,10 @@ class PairScorer:
         """Return the answers for all pairs; memory beyond them does not grow with their number."""
         groups: list[_Group] = []
         self._workers.each(self._run, self._batches(iter(pairs), groups))
-        longest = max((int(group.window_lengths.max()) for group in groups), default=0)
-        self._trimmer.after_call(longest)
+        self._trimmer.after_call(
+            tokens=max((int(group.window_lengths.max()) for group in groups), default=0),
+            characters=max((group.characters for group in groups), default=0),
+        )
         scored = [group.scored(self._manifest.label_column) for group in groups]
         scored.append(_empty(self._manifest.labels))
         return ScoredPairs(
@@ -106,13 +109,14 @@ class PairScorer:
         Its outputs are complete once the batches have run.
         """
         for size in chain([FIRST_GROUP], repeat(GROUP)):
-            encodings = self._tokenizer.encode_pairs(_drawn(pairs, size))
-            if not encodings:
+            drawn, characters = _drawn(pairs, size)
+            if not drawn:
                 return
+            encodings = self._tokenizer.encode_pairs(drawn)
             windows, counts = in_windows(encodings)
             lengths = np.array([window.length for window in windows], dtype=np.int64)
             outputs = np.empty((len(windows), self._manifest.labels), dtype=np.float32)
-            groups.append(_Group(encodings, counts, lengths, outputs))
+            groups.append(_Group(characters, encodings, counts, lengths, outputs))
             padded = self._padded(lengths)
             unknown = self._cache.fill(windows, outputs)
             for chosen in batches(padded[unknown], self._budget, equal=self._multiple > 1):
@@ -136,8 +140,8 @@ class PairScorer:
         self._cache.keep(batch.encodings, batch.outputs[batch.positions])
 
 
-def _drawn(pairs: Iterator[Pair], size: int) -> list[Pair]:
-    """Return the next pairs: `size` of them, or fewer whose texts are long."""
+def _drawn(pairs: Iterator[Pair], size: int) -> tuple[list[Pair], int]:
+    """Return the next pairs, `size` of them or fewer whose texts are long, and their characters."""
     group: list[Pair] = []
     characters = 0
     for pair in islice(pairs, size):
@@ -145,7 +149,7 @@ def _drawn(pairs: Iterator[Pair], size: int) -> list[Pair]:
         characters += len(pair.text)
         if characters >= GROUP_CHARACTERS:
             break
-    return group
+    return group, characters
 
 
 def _empty(labels: int) -> ScoredPairs:

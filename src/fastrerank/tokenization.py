@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .documents import well_formed
 from .errors import BundleFormatError, InvalidRequestError
+from .excerpt import MARGIN, excerpt, splits_at_spaces
 from .manifest import Segment
 from .request import Truncate
 
@@ -55,6 +56,12 @@ class Pair(NamedTuple):
     max_tokens: int | None = None
     truncate: Truncate = "end"
 
+    @property
+    def limit(self) -> int:
+        """The tokens of the document that are read."""
+        room = self.query.room
+        return room if self.max_tokens is None else min(room, self.max_tokens)
+
 
 class Encoding(NamedTuple):
     """The ids of one pair, unpadded: the query's around those of the document that are kept."""
@@ -88,6 +95,7 @@ class PairTokenizer:
         model_length: int | None = None,
     ) -> None:
         self._tokenizer = _read_tokenizer(path)
+        self._splits_at_spaces = splits_at_spaces(self._tokenizer)
         self._template = template
         special = sum(len(segment.ids) for segment in template)
         self._room = max_length - special
@@ -140,8 +148,17 @@ class PairTokenizer:
 
         :raises InvalidRequestError: if a document does not fit and its `truncate` is "none".
         """
-        encoded = self._encode([pair.text for pair in pairs])
+        texts = [self._part_read(pair) for pair in pairs]
+        encoded = self._encode(texts)
+        for i, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
+            if len(text) < len(pair.text) and len(encoded[i]) < pair.limit + MARGIN:
+                encoded[i] = self._encode([pair.text])[0]
         return [_cut(pair, item.ids) for pair, item in zip(pairs, encoded, strict=True)]
+
+    def _part_read(self, pair: Pair) -> str:
+        if self._splits_at_spaces:
+            return excerpt(pair.text, pair.limit, pair.truncate)
+        return pair.text
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
         """Return the number of tokens of each text alone, without special tokens, uncut."""
@@ -189,7 +206,7 @@ def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids
 
 
 def _cut(pair: Pair, ids: list[int]) -> Encoding:
-    limit = pair.query.room if pair.max_tokens is None else min(pair.query.room, pair.max_tokens)
+    limit = pair.limit
     truncated = len(ids) > limit
     if truncated and pair.truncate == "none":
         bound = f"{limit} fit beside its query"
