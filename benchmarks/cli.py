@@ -1,15 +1,17 @@
 """The commands of the benchmark."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from .errors import BenchmarkError
-from .paths import RESULTS, data_directory
+from .models import checkpoint_hash
+from .paths import PARTIAL_RESULTS, RESULTS, data_directory
 from .report import write_report
-from .store import store
+from .store import read_results, store
 from .systems import SYSTEMS, System, chosen_systems
 from .workloads import KINDS, make_workload
 
@@ -27,11 +29,19 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit status: 1 if a system failed, 2 for wrong usage."""
     parser = _parser()
     options = parser.parse_args(arguments)
-    if options.compare is not None and not options.compare.exists():
-        parser.error(f"--compare {options.compare}: there is no such file or directory")
+    cores = len(os.sched_getaffinity(0))
+    if not 1 <= options.threads <= cores:
+        parser.error(f"--threads {options.threads}: this process may use 1 to {cores} cores")
+    if options.limit is not None and options.limit < 1:
+        parser.error(f"--limit {options.limit}: pass at least 1")
+    if options.output is None:
+        partial = options.quick or options.limit or options.peers
+        options.output = PARTIAL_RESULTS if partial else RESULTS
     try:
         options.systems = chosen_systems(options.peers)
-        options.checkpoint = (options.checkpoint or data_directory() / "model").resolve()
+        options.old = read_results(options.compare)
+        if options.command != "report":
+            options.checkpoint = (options.checkpoint or data_directory() / "model").resolve()
         COMMANDS[options.command][0](options)
     except ValueError as error:
         parser.error(str(error))
@@ -58,7 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--limit", type=int, help="queries of each set (quality, agreement)")
     parser.add_argument("--set", action="append", help="evaluation set (quality; default: all)")
     parser.add_argument("--checkpoint", type=Path, help="default: model/ of the data directory")
-    parser.add_argument("--output", type=Path, default=RESULTS, help="directory of the results")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="directory of the results; by default the stored ones, which a part of a benchmark"
+        f" (--quick, --limit, --peers) leaves alone: it goes to {PARTIAL_RESULTS.name}/",
+    )
     parser.add_argument(
         "--compare",
         type=Path,
@@ -132,7 +147,11 @@ def _ours(options: argparse.Namespace) -> list[System]:
 
 
 def _store(options: argparse.Namespace, name: str, result: dict[str, Any]) -> None:
-    store(result, name, options.output, options.compare)
+    result["environment"]["checkpoint"] = {
+        "name": options.checkpoint.name,
+        "sha256": checkpoint_hash(options.checkpoint),
+    }
+    store(result, name, options.output, options.old)
 
 
 COMMANDS: dict[str, tuple[Callable[[argparse.Namespace], None], str]] = {

@@ -18,20 +18,18 @@ FIGURES = {
 def compare(old: dict[str, Any], new: dict[str, Any]) -> str:
     """Return a table of the ratios new : old of every figure that both results hold.
 
-    :raises ValueError: if they are of different kinds or workloads.
+    What was measured otherwise, and so makes the ratios say less, is listed before it.
     """
-    for key in ("kind", "set"):
-        if old.get(key) != new.get(key):
-            raise ValueError(f"{key} differs: {old.get(key)} and {new.get(key)}")
-    if old.get("workload", {}).get("name") != new.get("workload", {}).get("name"):
-        raise ValueError(
-            f"workload differs: {old['workload']['name']} and {new['workload']['name']}"
-        )
-    lines = [f"{'system':36} {'figure':18} {'old':>10} {'new':>10} {'new:old':>8}"]
+    lines = [
+        f"measured otherwise: {fact} was {before}, now {now}"
+        for fact, before, now in zip(_FACTS, _facts(old), _facts(new), strict=True)
+        if before != now
+    ]
+    lines += [f"{'system':36} {'figure':18} {'old':>10} {'new':>10} {'new:old':>8}"]
     for name, figures in new["systems"].items():
         before = old["systems"].get(name, {})
         for key, more_is_better in FIGURES.items():
-            if key in figures and before.get(key):
+            if figures.get(key) and before.get(key):
                 ratio = figures[key] / before[key]
                 better = (ratio > 1) == more_is_better and ratio != 1
                 lines.append(
@@ -39,3 +37,20 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> str:
                     f"{'' if ratio == 1 else '  better' if better else '  worse'}"
                 )
     return "\n".join(lines)
+
+
+_FACTS = ("kind", "set", "queries", "workload", "quick", "processor", "threads", "checkpoint")
+
+
+def _facts(result: dict[str, Any]) -> list[Any]:
+    workload, environment = result.get("workload", {}), result["environment"]
+    return [
+        result["kind"],
+        result.get("set"),
+        result.get("queries"),
+        workload.get("name"),
+        workload.get("quick"),
+        environment["processor"],
+        environment["threads"],
+        environment.get("checkpoint", {}).get("sha256"),
+    ]

@@ -2,7 +2,9 @@
 
 import os
 import platform
+import shlex
 import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -13,12 +15,16 @@ from .paths import ROOT
 _FLAGS = ("avx2", "avx512f", "avx_vnni", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 
 
+_MEASURED_CODE = ("src", "export", "benchmarks", ":!benchmarks/results")
+
+
 def environment_record(threads: int) -> dict[str, Any]:
-    """Return processor, cores, memory, software, commit and date, for a result file."""
+    """Return command, processor, cores, memory, software, commit and date, for a result file."""
     return {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
         "commit": _git("rev-parse", "--short", "HEAD"),
-        "changed": bool(_git("status", "--porcelain", "--", "src", "export")),
+        "changed": bool(_git("status", "--porcelain", "--", *_MEASURED_CODE)),
         "processor": processor(),
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,

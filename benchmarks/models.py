@@ -1,6 +1,7 @@
 """The files that each system loads, all made from one checkpoint, once."""
 
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from pathlib import Path
 
 from .environments import environment_python, source_hash
 from .errors import BenchmarkError
-from .paths import HERE, MODELS
+from .paths import HERE, MODELS, data_directory
 from .process import clean_environment
+from .workloads import evaluation_requests
 
 # FlashRank's names for its files, and which of ours takes their place.
 _FLASHRANK = {
@@ -29,28 +31,54 @@ def model_directories(source: Path, kinds: set[str]) -> dict[str, Path]:
     """Return the directory of each kind of files, made from the checkpoint `source` if need be.
 
     `checkpoint`: fp32 weights, with onnx/ (fp32, and int8 by sentence-transformers' avx512_vnni
-    preset) and openvino/; `flashrank`: the same ONNX in FlashRank's layout; `bundle`: fastrerank's.
+    preset) and openvino/ (fp32, and its static int8); `flashrank`: the same ONNX in FlashRank's
+    layout; `bundle`: fastrerank's.
 
     :raises BenchmarkError: if one cannot be made.
     """
-    weights = hashlib.sha256((source / "model.safetensors").read_bytes()).hexdigest()
-    top = MODELS / weights[:12]
+    made_from = checkpoint_hash(source)
+    by_peers = made_from + source_hash("benchmarks/prepare", "benchmarks/requirements")
+    top = MODELS / made_from[:12]
     found = {"checkpoint": top / "checkpoint"}
     if kinds & {"checkpoint", "flashrank"}:
-        _once(found["checkpoint"], weights, lambda path: _make_checkpoint(source, path))
+        _once(found["checkpoint"], by_peers, lambda path: _make_checkpoint(source, path))
     if "flashrank" in kinds:
         found["flashrank"] = top / "flashrank"
-        _once(found["flashrank"], weights, lambda path: _lay_out_flashrank(found, path))
+        _once(found["flashrank"], by_peers, lambda path: _lay_out_flashrank(found, path))
     if "bundle" in kinds:
         found["bundle"] = top / "bundle"
-        stamp = weights + source_hash("export")
+        stamp = made_from + source_hash("export", "src")
         _once(found["bundle"], stamp, lambda path: _export_bundle(source, path))
     return found
 
 
+def checkpoint_hash(source: Path) -> str:
+    """Return a hash of what a checkpoint is made of: weights, configuration and tokenizer."""
+    digest = hashlib.sha256()
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
+        digest.update((source / name).read_bytes())
+    return digest.hexdigest()
+
+
 def _make_checkpoint(source: Path, target: Path) -> None:
     _run("export", str(HERE / "prepare/checkpoint.py"), str(source), str(target))
-    _run("sentence-transformers-openvino", str(HERE / "prepare/openvino.py"), str(target))
+    calibration = target / "calibration"
+    _write_calibration(calibration)
+    _run(
+        "sentence-transformers-openvino",
+        str(HERE / "prepare/openvino.py"),
+        str(target),
+        str(calibration),
+    )
+
+
+def _write_calibration(directory: Path) -> None:
+    """Write real pairs, of a set that no workload is drawn from, as a dataset with a `pair`."""
+    requests = evaluation_requests(data_directory() / "eval/noveleval.jsonl.gz")
+    rows = [{"pair": [r.query, document]} for r in requests for document in r.documents]
+    directory.mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (directory / "train.jsonl").write_text(lines, encoding="utf-8")
 
 
 def _lay_out_flashrank(found: dict[str, Path], target: Path) -> None:

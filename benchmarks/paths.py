@@ -6,6 +6,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 RESULTS = HERE / "results"
+PARTIAL_RESULTS = ROOT / "build/benchmarks"  # ignored by git
 REQUIREMENTS = HERE / "requirements"
 ENVIRONMENTS = HERE / ".envs"  # ignored by git, as is what follows
 MODELS = ENVIRONMENTS / "models"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from .errors import BenchmarkError
 from .workloads import KINDS
 
 Result = dict[str, Any]
@@ -17,13 +18,26 @@ Made by `python -m benchmarks report` from the JSON files beside this one; do no
 
 def write_report(directory: Path) -> None:
     """Write README.md of all results in the directory, and the plot of each throughput result."""
-    results = {path.stem: json.loads(path.read_text()) for path in directory.glob("*.json")}
+    results = {path.stem: read_result(path) for path in directory.glob("*.json")}
     (directory / "README.md").write_text(report(results), encoding="utf-8")
     for name, result in results.items():
         if result["kind"] == "throughput":
             from .plot import draw_throughput
 
             draw_throughput(result, directory / f"{name}.svg")
+
+
+def read_result(path: Path) -> Result:
+    """Return a stored result.
+
+    :raises BenchmarkError: if the file holds none.
+    """
+    try:
+        result: Result = json.loads(path.read_text())
+        result["kind"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BenchmarkError(f"{path} is no result of this benchmark: {error!r}") from error
+    return result
 
 
 def report(results: dict[str, Result]) -> str:
@@ -106,13 +120,18 @@ def throughput_table(result: Result) -> str:
     return table(head, rows)
 
 
+def _command(result: Result, kind: str) -> str:
+    """Return the command that made the result; the first ones stored did not say theirs."""
+    return str(result["environment"].get("command", f"python -m benchmarks {kind}"))
+
+
 def _throughput(result: Result) -> str:
     workload, peak = result["workload"], result["peak"]
-    quick = "--quick " if workload["quick"] else ""
+    kind = f"run {'--quick ' if workload['quick'] else ''}--workload {workload['name']}"
     text = (
         f"## {workload['about']}\n\n"
         f"![documents a second]({workload['name']}.svg)\n\n"
-        f"`python -m benchmarks run {quick}--workload {workload['name']}`:"
+        f"`{_command(result, kind)}`:"
         f" {workload['requests']} requests, {workload['documents']} documents of"
         f" {workload['tokens_mean']:.0f} tokens on average (with their query; largest"
         f" {workload['tokens_largest']}), {workload['rounds']} rounds.\n\n"
@@ -149,7 +168,7 @@ def _agreement(result: Result) -> str:
         "mean",
     ]
     return (
-        f"## Agreement with torch in fp32 on {result['set']}\n\n`python -m benchmarks agreement`:"
+        f"## Agreement with torch in fp32 on {result['set']}\n\n`{_command(result, 'agreement')}`:"
         f" {result['queries']} queries.\n\n{table(head, rows)}\n"
         f"{measured_on(result['environment'])}"
     )
@@ -176,7 +195,7 @@ def _coldstart(result: Result) -> str:
         "peak MiB",
     ]
     return (
-        "## Cold start\n\n`python -m benchmarks coldstart`: medians of"
+        f"## Cold start\n\n`{_command(result, 'coldstart')}`: medians of"
         f" {result['repeats']} fresh processes.\n\n{table(head, rows)}\n"
         f"{measured_on(result['environment'])}"
     )
@@ -210,7 +229,7 @@ _SCALING = (
 
 
 def _scaling(result: Result) -> str:
-    parts = ["## Scaling\n\n`python -m benchmarks scaling`\n"]
+    parts = [f"## Scaling\n\n`{_command(result, 'scaling')}`\n"]
     for figures in result["systems"].values():
         parts.append(f"### {figures['label']}\n")
         for name, key, title, columns in _SCALING:

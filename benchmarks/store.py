@@ -2,29 +2,33 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from .compare import compare
-from .report import write_report
+from .errors import BenchmarkError
+from .report import Result, read_result, write_report
 
 
-def store(result: dict[str, Any], name: str, directory: Path, old: Path | None = None) -> None:
-    """Write the result as `NAME.json` and the report anew, and print the ratios to `old`.
+def read_results(path: Path | None) -> dict[str, Result]:
+    """Return the results by name in a directory, or the one in a file; none for None.
 
-    `old` is a stored result, or a directory where one of the same name may lie; it may be the one
-    that is overwritten.
-
-    :raises ValueError: if `old` is of another kind, set or workload; the result is written.
+    :raises BenchmarkError: if there is no such path, or a file of it is no result.
     """
+    if path is None:
+        return {}
+    if not path.exists():
+        raise BenchmarkError(f"--compare {path}: there is no such file or directory")
+    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
+    return {file.stem: read_result(file) for file in files}
+
+
+def store(result: Result, name: str, directory: Path, old: dict[str, Result]) -> None:
+    """Write the result as `NAME.json` and the report anew, and print its ratios to `old`'s."""
     path = directory / f"{name}.json"
-    if old is not None and old.is_dir():
-        old /= path.name
-    before = json.loads(old.read_text()) if old is not None and old.exists() else None
     directory.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
     write_report(directory)
     print(f"{path} and its tables in {directory / 'README.md'}")
-    if before is not None:
-        print(compare(before, result))
-    elif old is not None:
-        print(f"nothing to compare with: there is no {old}")
+    if name in old:
+        print(compare(old[name], result))
+    elif old:
+        print(f"nothing to compare {name} with: there is {', '.join(old)}")

@@ -88,7 +88,19 @@ _ALL = (
         adapter="sentence_transformers",
         environment="sentence-transformers-openvino",
         model="checkpoint",
-        options={"backend": "openvino"},
+        options={"backend": "openvino", "file": "openvino/openvino_model.xml"},
+        runtime="openvino",
+    ),
+    System(
+        name="sentence-transformers-openvino-int8",
+        label="sentence-transformers openvino int8",
+        adapter="sentence_transformers",
+        environment="sentence-transformers-openvino",
+        model="checkpoint",
+        options={
+            "backend": "openvino",
+            "file": "openvino/openvino_model_qint8_quantized.xml",
+        },
         runtime="openvino",
     ),
     System(
@@ -143,7 +155,7 @@ def chosen_systems(names: str | None) -> list[System]:
     if not names:
         return list(_ALL)
     chosen: dict[str, System] = {}
-    for name in names.split(","):
+    for name in filter(None, map(str.strip, names.split(","))):
         if name in SYSTEMS:
             fitting = [SYSTEMS[name]]
         else:

@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,7 +8,19 @@ from fastrerank.excerpt import CHARACTERS_PER_TOKEN, MARGIN, excerpt, splits_at_
 from fastrerank.tokenization import Pair, PairTokenizer
 
 BUNDLE = open_bundle()
-WORDS = ["llamas", "a", "Peru,", "3.14159", "naïve", "日本語の本", "\n", "\u00a0", "x" * 150, "new york", ""]
+WORDS = [
+    "llamas",
+    "a",
+    "Peru,",
+    "3.14159",
+    "naïve",
+    "日本語の本",
+    "\n",
+    "\u00a0",
+    "x" * 150,
+    "new york",
+    "",
+]
 long_texts = st.lists(st.sampled_from(WORDS), min_size=100, max_size=700).map(" ".join)
 
 

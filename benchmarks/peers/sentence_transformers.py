@@ -45,5 +45,5 @@ def load(
             "session_options": session_options,
         }
     else:
-        kwargs = {"ov_config": {"INFERENCE_NUM_THREADS": str(threads)}}
+        kwargs = {"file_name": file, "ov_config": {"INFERENCE_NUM_THREADS": str(threads)}}
     return SentenceTransformers(model_dir, backend, kwargs)

@@ -3,9 +3,11 @@ import json
 
 import pytest
 
+from benchmarks.cli import main
 from benchmarks.compare import compare
+from benchmarks.errors import BenchmarkError
 from benchmarks.report import fastest_peer, report, table, throughput_table, write_report
-from benchmarks.store import store
+from benchmarks.store import read_results, store
 from benchmarks.systems import REFERENCE, SYSTEMS, chosen_systems
 
 
@@ -59,11 +61,14 @@ def test_comparing_states_the_ratio_and_its_direction(stored):
     assert any("p95_ms" in line and line.endswith("2.000  worse") for line in lines)
 
 
-def test_other_workloads_are_not_compared(stored):
+def test_comparing_says_what_was_measured_otherwise(stored):
     other = copy.deepcopy(stored)
-    other["workload"]["name"] = "long"
-    with pytest.raises(ValueError, match="workload"):
-        compare(stored, other)
+    assert "otherwise" not in compare(stored, other)
+    other["workload"]["name"], other["environment"]["threads"] = "long", 99
+    facts = [line for line in compare(stored, other).splitlines() if "otherwise" in line]
+    assert len(facts) == 2
+    assert "workload was passages-100, now long" in facts[0]
+    assert "now 99" in facts[1]
 
 
 def quality(environment, system, ndcg):
@@ -96,12 +101,29 @@ def test_a_stored_result_is_compared_before_it_is_overwritten(
     path = tmp_path / "quality.json"
     path.write_text(json.dumps(quality(stored["environment"], "a", 0.5)))
     better = quality(stored["environment"], "a", 0.75)
-    store(better, "quality", tmp_path, tmp_path if whole_directory else path)
+    old = read_results(tmp_path if whole_directory else path)
+    store(better, "quality", tmp_path, old)
     assert "1.500  better" in capsys.readouterr().out
     assert json.loads(path.read_text())["systems"]["a"]["ndcg"] == 0.75
 
 
+def test_what_cannot_be_compared_with_is_said_before_anything_is_measured(tmp_path, capsys):
+    (tmp_path / "cut.json").write_text('{"kind": "quali')
+    for path in (tmp_path / "cut.json", tmp_path, tmp_path / "missing"):
+        with pytest.raises(BenchmarkError, match=r"no such file|no result"):
+            read_results(path)
+    assert main(["quality", "--compare", str(tmp_path / "cut.json")]) == 1
+    assert "cut.json is no result of this benchmark" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--threads", "0"], ["--threads", "999"], ["--limit", "0"]])
+def test_numbers_that_cannot_be_are_refused(arguments):
+    with pytest.raises(SystemExit):
+        main(["run", *arguments])
+
+
 def test_systems_are_chosen_by_name_and_by_prefix():
+    assert chosen_systems("fastembed,") == [SYSTEMS["fastembed"]]
     assert chosen_systems(None) == list(SYSTEMS.values())
     assert [s.name for s in chosen_systems(f"fastembed,{REFERENCE}")] == ["fastembed", REFERENCE]
     assert len(chosen_systems("flashrank")) == 2
