@@ -65,7 +65,7 @@ def _make_checkpoint(source: Path, target: Path) -> None:
     calibration = target / "calibration"
     _write_calibration(calibration)
     _run(
-        "sentence-transformers-openvino",
+        "prepare-openvino",
         str(HERE / "prepare/openvino.py"),
         str(target),
         str(calibration),
