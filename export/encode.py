@@ -22,6 +22,7 @@ def encode(
         max_length=max_length,
         padding=True,
         padding_side="right",
+        return_attention_mask=True,  # some tokenizers leave it out: padding would be read
         return_tensors=tensors,
     )
 

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import datetime
 import platform
-import re
-import shutil
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
+import numpy as np
 import onnx
 from tokenizers import Tokenizer
 
 from fastrerank.bundle import models_in, open_bundle, sha256
-from fastrerank.errors import ExportError, ParityError
+from fastrerank.collate import check_inputs
+from fastrerank.errors import BundleFormatError, ExportError, ParityError
 from fastrerank.manifest import (
     MANIFEST_NAME,
     FileEntry,
@@ -36,12 +34,14 @@ from .encode import encode
 from .graph import Array
 from .one_pair import specialize_for_one_pair
 from .optimize import optimize
-from .parity import PairSet, measure, original_logits, read_calibration
+from .output import appearing
+from .parity import Logits, PairSet, measure, original_logits, read_calibration
 from .pooled import PooledReport, compute_pooled_position_only
 from .quantize import quantize_int8
 from .sample_pairs import golden_pairs, sample_pairs
 from .shared_data import save_sharing_data
 from .source import SourceModel, load_source
+from .steps import Steps
 from .template import pair_template
 from .to_onnx import export_onnx
 
@@ -101,68 +101,103 @@ def export_bundle(
         nor `add` allows that.
     :raises ParityError: if a precision drifts beyond its thresholds and not `allow_drift`.
     """
-    _check_output(output, options)
-    step = _Steps(report)
-    beside = next(each for each in output.absolute().parents if each.is_dir())
-    with tempfile.TemporaryDirectory(dir=beside, prefix=f".{output.name}.") as scratch:
-        directory = Path(scratch) / "bundle"
-        if options.add and output.exists():
-            shutil.copytree(output, directory)
-        else:
-            directory.mkdir()
-        others = models_in(directory)
-        manifest = _write_bundle(source, directory, options, step)
-        with step("put in place"):
-            _check_output(output, options)  # again: minutes have passed
-            if options.add and models_in(output) != others:
-                raise ExportError(f"{output} was changed during the export: export again")
-            output.parent.mkdir(parents=True, exist_ok=True)
-            _put_in_place(directory, output, Path(scratch) / "replaced")
+    step = Steps(report)
+    with appearing(output, options.add, force=options.force) as directory:
+        return _write_bundle(source, directory, options, step)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Exported:
+    """A cross-encoder as an fp32 graph, and what every precision of it is made and judged by.
+
+    `original` holds the logits of the model in torch, float32 [pairs].
+    """
+
+    source: SourceModel
+    max_length: int
+    window: int | None
+    label_column: int
+    graph: onnx.ModelProto
+    pooled: PooledReport
+    pairs: PairSet
+    original: Logits
+
+
+def _write_bundle(source: str, directory: Path, options: ExportOptions, step: Steps) -> Manifest:
+    exported = _export(source, options, step)
+    if "fp32" not in options.precisions:
+        # The limits of int8 are wide enough for a graph that is wrong by itself.
+        with tempfile.TemporaryDirectory() as scratch:
+            fp32 = replace(options, precisions=("fp32",), add=None)
+            _judge(_write_model(exported, Path(scratch), fp32, step), fp32, exported, step.report)
+    manifest = _write_model(exported, directory, options, step)
+    _judge(manifest, options, exported, step.report)
+    card = directory / options.card_name
+    place = f"path/to/{options.manifest_name}" if options.add else "path/to/this/directory"
+    write_card(manifest, place, exported.source.path / "README.md", card)
+    manifest = replace(manifest, other_files=[_entry(card, directory)])
+    (directory / options.manifest_name).write_text(manifest.to_json(), encoding="utf-8")
     return manifest
 
 
-def _write_bundle(source: str, directory: Path, options: ExportOptions, step: _Steps) -> Manifest:
+def _export(source: str, options: ExportOptions, step: Steps) -> _Exported:
     with step(f"load {source}"):
         model = load_source(source, revision=options.revision, license_name=options.license)
+        # What is asked for is checked before minutes pass.
+        max_length = _max_length(model, options.max_length)
+        window = _window(model, options.window)
+        label_column = _label_column(model, options.label_column)
+    if model.config.num_labels == 2:
+        name = (model.config.id2label or {}).get(label_column)
+        step.report(f"relevance is label {label_column} of two, {name!r} (--label-column)")
+    pairs = sample_pairs()
+    if options.calibration is not None:
+        pairs += read_calibration(options.calibration)
     with step("export fp32 ONNX"):
         graph = export_onnx(model)
+        try:
+            check_inputs([value.name for value in graph.graph.input])
+        except BundleFormatError as error:
+            raise ExportError(f"{source}: {error}") from error
     with step("optimise the graph"):
         graph = optimize(graph)
     with step("last layer for the pooled position only") as note:
         graph, pooled = compute_pooled_position_only(graph)
         note(pooled.reason if pooled.applied else f"not applied: {pooled.reason}")
-    pairs = sample_pairs()
-    if options.calibration is not None:
-        pairs += read_calibration(options.calibration)
+    with step(f"score {len(pairs.pairs)} pairs with the original model"):
+        original = original_logits(
+            model, pairs.pairs, max_length=max_length, label_column=label_column
+        )
+    return _Exported(
+        source=model,
+        max_length=max_length,
+        window=window,
+        label_column=label_column,
+        graph=graph,
+        pooled=pooled,
+        pairs=pairs,
+        original=original,
+    )
+
+
+def _write_model(
+    exported: _Exported, directory: Path, options: ExportOptions, step: Steps
+) -> Manifest:
+    """Write graphs, weights, tokenizer and manifest, and return it with what was measured."""
     variants: dict[str, Precision] = {}
     for precision in options.precisions:
         with step(f"write {precision}") as note:
-            variants[precision] = _write_precision(
-                precision, graph, model, pairs, pooled, directory, options.stem
-            )
+            variants[precision] = _write_precision(precision, exported, directory, options.stem)
             note(f"{sum(file.bytes for file in variants[precision].files()) / 1e6:.1f} MB")
-    manifest = _manifest(model, graph, directory, variants, options)
+            if precision == "int8":
+                note(_quantized(directory / variants[precision].graph.path))
+    manifest = _manifest(exported, directory, variants, options)
     path = directory / options.manifest_name
     path.write_text(manifest.to_json(), encoding="utf-8")
-    manifest = _measured(manifest, model, path, pairs, step)
-    _judge(manifest, options.allow_drift, step.report)
-    card = directory / options.card_name
-    place = f"path/to/{options.manifest_name}" if options.add else "path/to/this/directory"
-    write_card(manifest, place, model.path / "README.md", card)
-    manifest = replace(manifest, other_files=[_entry(card, directory)])
-    path.write_text(manifest.to_json(), encoding="utf-8")
-    return manifest
+    return _measured(manifest, exported, path, step)
 
 
-def _write_precision(
-    precision: str,
-    graph: onnx.ModelProto,
-    source: SourceModel,
-    pairs: PairSet,
-    pooled: PooledReport,
-    directory: Path,
-    stem: str,
-) -> Precision:
+def _write_precision(precision: str, exported: _Exported, directory: Path, stem: str) -> Precision:
     """Write the graphs of one precision, their weights stored once beside them."""
     others = [
         bundle.path / bundle.manifest.precisions[precision].graph.path
@@ -170,10 +205,9 @@ def _write_precision(
         if precision in bundle.manifest.precisions
     ]
     stem = f"{stem}.{precision}"
-    graphs = {f"{stem}.onnx": graph}
+    graphs = {f"{stem}.onnx": exported.graph}
     if precision == "int8":
-        inputs = [value.name for value in graph.graph.input]
-        quantized = quantize_int8(graph, _calibration_inputs(source, pairs, inputs))
+        quantized = quantize_int8(exported.graph, _calibration_inputs(exported))
         one_pair = specialize_for_one_pair(quantized)
         graphs = {f"{stem}.onnx": quantized, f"{stem}.one-pair.onnx": one_pair}
     data = save_sharing_data(graphs, directory, f"{stem}.data", others)
@@ -183,54 +217,61 @@ def _write_precision(
         one_pair_graph=second[0] if second else None,
         data=[_entry(directory / name, directory) for name in data],
         batch_invariant=precision != "int8",
-        pooled_position_only=pooled.applied,
-        pooled_position_note=pooled.reason,
+        pooled_position_only=exported.pooled.applied,
+        pooled_position_note=exported.pooled.reason,
     )
 
 
-def _calibration_inputs(
-    source: SourceModel, pairs: PairSet, names: list[str]
-) -> list[dict[str, Array]]:
-    """Return the inputs of pairs spread evenly over `pairs`, one pair each."""
-    every = max(1, len(pairs.pairs) // CALIBRATION_PAIRS)
-    found = [
-        encode(source.tokenizer, [pair], source.max_length, "np") for pair in pairs.pairs[::every]
-    ]
-    # Token types that a tokenizer does not give are zeros.
-    return [{name: each.get(name, 0 * each["input_ids"]) for name in names} for each in found]
+def _quantized(graph: Path) -> str:
+    """Return how much of a graph is in int8, for who wonders why it is no faster."""
+    nodes = onnx.load(graph, load_external_data=False).graph.node
+    count = sum(node.op_type == "MatMulInteger" for node in nodes)
+    return f"{count or 'NONE of its'} matrix products in int8"
+
+
+def _calibration_inputs(exported: _Exported) -> list[dict[str, Array]]:
+    """Return the inputs of pairs spread evenly over all, one pair each."""
+    source, pairs = exported.source, exported.pairs.pairs
+    every = max(1, len(pairs) // CALIBRATION_PAIRS)
+    inputs: list[dict[str, Array]] = []
+    for pair in pairs[::every]:
+        given: dict[str, Array] = dict(encode(source.tokenizer, [pair], source.max_length, "np"))
+        ids = given["input_ids"]
+        # What the runtime gives where a tokenizer gives nothing.
+        absent = {"token_type_ids": 0 * ids, "position_ids": np.arange(ids.size)[np.newaxis]}
+        known = absent | given
+        inputs.append({value.name: known[value.name] for value in exported.graph.graph.input})
+    return inputs
 
 
 def _manifest(
-    source: SourceModel,
-    graph: onnx.ModelProto,
+    exported: _Exported,
     directory: Path,
     variants: dict[str, Precision],
     options: ExportOptions,
 ) -> Manifest:
+    source, graph = exported.source, exported.graph.graph
     tokenizer = _write_tokenizer(source, directory, options)
-    labels = source.config.num_labels
-    label_column = labels - 1 if options.label_column is None else options.label_column
-    if not 0 <= label_column < labels:
-        raise ExportError(f"--label-column is {label_column}: the model has {labels} labels")
     special = source.tokenizer.special_tokens_map
+    labels = source.config.num_labels
     return Manifest(
         name=options.name or source.about.name.rsplit("/", 1)[-1],
         family=source.config.model_type,
         source=source.about,
-        inputs=[value.name for value in graph.graph.input],
-        output=graph.graph.output[0].name,
-        max_length=_max_length(source, options.max_length),
+        inputs=[value.name for value in graph.input],
+        output=graph.output[0].name,
+        max_length=exported.max_length,
         pad_id=source.tokenizer.pad_token_id or 0,
         special_tokens={name: text for name, text in special.items() if isinstance(text, str)},
         template=pair_template(source.tokenizer),
         labels=labels,
-        label_column=label_column,
+        label_column=exported.label_column,
         activation="sigmoid" if labels == 1 else "softmax",
         tokenizer=_entry(tokenizer, directory),
         precisions=variants,
         made_with=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        window=_window(source, options.window),
+        window=exported.window,
     )
 
 
@@ -244,6 +285,13 @@ def _write_tokenizer(source: SourceModel, directory: Path, options: ExportOption
         path = directory / f"{options.stem}.tokenizer.json"
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def _label_column(source: SourceModel, asked: int | None) -> int:
+    labels: int = source.config.num_labels
+    if asked is not None and not 0 <= asked < labels:
+        raise ExportError(f"--label-column is {asked}: the model has {labels} labels")
+    return labels - 1 if asked is None else asked
 
 
 def _max_length(source: SourceModel, asked: int | None) -> int:
@@ -262,17 +310,9 @@ def _window(source: SourceModel, asked: int | None) -> int | None:
     return window
 
 
-def _measured(
-    manifest: Manifest, source: SourceModel, path: Path, pairs: PairSet, step: _Steps
-) -> Manifest:
+def _measured(manifest: Manifest, exported: _Exported, path: Path, step: Steps) -> Manifest:
     """Return the manifest, which lies at `path`, with parity and golden pairs of each precision."""
-    with step(f"score {len(pairs.pairs)} pairs with the original model"):
-        original = original_logits(
-            source,
-            pairs.pairs,
-            max_length=manifest.max_length,
-            label_column=manifest.label_column,
-        )
+    pairs = exported.pairs
     parity: dict[str, Parity] = {}
     golden = [GoldenPair(query=q, document=d, logits={}) for q, d in golden_pairs()]
     for precision in manifest.precisions:
@@ -281,13 +321,13 @@ def _measured(
             # As the original reads them: documents as a whole.
             Reranker(path, precision=precision, window=manifest.max_length) as reranker,
         ):
-            exported = reranker.score(pairs.pairs, raw=True)
-            parity[precision] = measure(original, exported, pairs, precision)
+            logits = reranker.score(pairs.pairs, raw=True)
+            parity[precision] = measure(exported.original, logits, pairs, precision)
             note(str(parity[precision]))
             logits = reranker.score([(pair.query, pair.document) for pair in golden], raw=True)
             for pair, logit in zip(golden, logits, strict=True):
                 pair.logits[precision] = round(float(logit), 6)
-    spread = float(original.std())
+    spread = float(exported.original.std())
     # Not below the digits that logits are stored with.
     tolerance = {
         name: max(round(GOLDEN_TOLERANCE[name] * spread, 6), 1e-5) for name in manifest.precisions
@@ -295,13 +335,19 @@ def _measured(
     return replace(manifest, parity=parity, golden=Golden(pairs=golden, tolerance=tolerance))
 
 
-def _judge(manifest: Manifest, allow_drift: bool, report: Callable[[str], None]) -> None:
+def _judge(
+    manifest: Manifest, options: ExportOptions, exported: _Exported, report: Callable[[str], None]
+) -> None:
     for precision, parity in manifest.parity.items():
         if parity.within_thresholds:
             continue
-        limits = ", ".join(f"{name} {limit:g}" for name, limit in parity.thresholds.items())
-        message = f"{precision} drifts from the original: {parity}; limits: {limits}"
-        if not allow_drift:
+        limits = ", ".join(f"{name} {limit:.3g}" for name, limit in parity.thresholds.items())
+        spread = float(exported.original.std())
+        message = (
+            f"{precision} drifts from the original: {parity}; the original's logits have a spread"
+            f" of {spread:.3g}; limits: {limits}"
+        )
+        if not options.allow_drift:
             raise ParityError(f"{message}. No bundle was written; --allow-drift writes it anyway")
         report(f"warning: {message} (kept, as --allow-drift says)")
 
@@ -316,48 +362,3 @@ def _versions() -> dict[str, str]:
     packages = ("fastrerank", "torch", "transformers", "optimum-onnx", "onnx", "onnxruntime")
     versions = {package: version(package) for package in (*packages, "tokenizers", "numpy")}
     return {"python": platform.python_version(), "machine": platform.machine(), **versions}
-
-
-def _check_output(output: Path, options: ExportOptions) -> None:
-    if options.add and not re.fullmatch(r"[\w-]+", options.add):
-        raise ExportError(f"--add is {options.add!r}: pass letters, digits, - and _")
-    if not output.exists() and not output.is_symlink():
-        return
-    if options.add:
-        names = models_in(output)
-        if not names and (not output.is_dir() or any(output.iterdir())):
-            raise ExportError(f"{output} holds no models with names of their own to add one to")
-        if options.add in names:
-            raise ExportError(f"{output} has a model {options.add!r}: choose another name")
-        return
-    if not options.force:
-        raise ExportError(f"{output} exists: choose another directory, or pass --force")
-    if not (output / MANIFEST_NAME).is_file():
-        raise ExportError(f"{output} is no bundle, --force does not replace it: remove it yourself")
-
-
-def _put_in_place(directory: Path, output: Path, replaced: Path) -> None:
-    directory.chmod(0o755)
-    if output.exists():
-        output.rename(replaced)
-    try:
-        directory.rename(output)
-    except OSError:
-        if replaced.exists():
-            replaced.rename(output)
-        raise
-
-
-class _Steps:
-    """Reports each step with its time when it is done."""
-
-    def __init__(self, report: Callable[[str], None]) -> None:
-        self.report = report
-
-    @contextmanager
-    def __call__(self, name: str) -> Iterator[Callable[[str], None]]:
-        notes: list[str] = []
-        start = time.perf_counter()
-        yield notes.append
-        seconds = time.perf_counter() - start
-        self.report(": ".join([f"[{seconds:6.1f} s] {name}", *notes]))

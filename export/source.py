@@ -36,16 +36,23 @@ class SourceModel:
     def max_length(self) -> int:
         """The tokens of a pair that the model can read: positions and tokenizer both allow them."""
         positions = getattr(self.config, "max_position_embeddings", None) or 512
-        if self.config.model_type in _POSITIONS_AFTER_PADDING:
+        if self.config.model_type == "mpnet":
+            positions -= 2  # whatever its padding id
+        elif self.config.model_type in _POSITIONS_AFTER_PADDING:
             positions -= (self.config.pad_token_id or 0) + 1
+        rope = getattr(self.config, "rope_scaling", None) or {}
+        if "longrope" in (rope.get("rope_type"), rope.get("type")):
+            # Beyond these, other frequencies are taken; a graph holds those of short texts.
+            short = getattr(self.config, "original_max_position_embeddings", None)
+            positions = rope.get("original_max_position_embeddings") or short or positions
         # Tokenizers without a limit state one of 1e30.
         return int(min(positions, self.tokenizer.model_max_length))
 
 
 # Their position numbers start behind the padding id, so that so many are never used.
 _POSITIONS_AFTER_PADDING = (
-    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert", "mpnet"),
-    *("data2vec-text", "ibert", "longformer", "xmod"),
+    *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert"),
+    *("data2vec-text", "esm", "ibert", "longformer", "xmod"),
 )
 
 
@@ -59,15 +66,22 @@ def load_source(
     path, revision = _local(source, revision)
     config = _config(path, source)
     _check_head(config, source)
+    _check_family(config, source)
     weights = sorted(file for pattern in _WEIGHTS for file in path.glob(pattern))
     if not weights:
         raise ExportError(f"{source} has no weights: none of {', '.join(_WEIGHTS)} is in {path}")
     tokenizer = _tokenizer(path, source)
-    if config.pad_token_id is None:  # decoders look for it to find the last token
+    # Decoders look for it to find the last token: it has to be the one that pairs are padded with.
+    # Others count positions from it, as they were trained.
+    if config.model_type not in _POSITIONS_AFTER_PADDING or config.pad_token_id is None:
         config.pad_token_id = tokenizer.pad_token_id
     try:
         model, report = AutoModelForSequenceClassification.from_pretrained(
-            path, config=config, dtype=torch.float32, output_loading_info=True
+            path,
+            config=config,
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
         )
     except Exception as error:  # readers of weights and models raise anything
         raise ExportError(
@@ -110,13 +124,17 @@ def _local(source: str, revision: str | None) -> tuple[Path, str | None]:
             )
         )
     except Exception as error:  # hub, network and cache errors share no base class
-        raise ExportError(f"cannot download {source!r} from the hub: {error}") from error
+        raise ExportError(
+            f"there is no directory {source!r}, and the hub gives no model of that name: {error}"
+        ) from error
     return snapshot, snapshot.name  # the hub's cache names a snapshot by its commit
 
 
 def _config(path: Path, source: str) -> PretrainedConfig:
+    if not (path / "config.json").is_file():
+        raise ExportError(f"{source} is no model: there is no config.json in {path}")
     try:
-        return AutoConfig.from_pretrained(path)
+        return AutoConfig.from_pretrained(path, trust_remote_code=False)
     except Exception as error:  # it raises whatever its content leads to
         raise ExportError(f"{source} has no usable config.json: {error}") from error
 
@@ -136,11 +154,26 @@ def _check_head(config: PretrainedConfig, source: str) -> None:
         )
 
 
+def _check_family(config: PretrainedConfig, source: str) -> None:
+    """Refuse what a graph of single pairs, padded to a batch, cannot be."""
+    if config.is_encoder_decoder:
+        raise ExportError(
+            f"{source} is an encoder-decoder ({config.model_type}): it reads its score where its"
+            " end token stands, which a document may hold too; pass an encoder or a decoder"
+        )
+    if getattr(config, "attention_type", None) == "block_sparse":
+        raise ExportError(
+            f"{source} looks at blocks of long texts only, which no graph does: set"
+            ' "attention_type" to "original_full" in its config.json to export it with whole'
+            " attention"
+        )
+
+
 def _tokenizer(path: Path, source: str) -> PreTrainedTokenizerFast:
     if not any(path.glob("tokenizer*")) and not any(path.glob("vocab*")):
         raise ExportError(f"{source} has no tokenizer: no tokenizer.json or vocab file in {path}")
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
+        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, trust_remote_code=False)
     except Exception as error:  # a tokenizer's readers raise anything
         raise ExportError(f"{source} has no usable tokenizer: {error}") from error
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
@@ -162,10 +195,10 @@ def _stated_license(path: Path) -> str | None:
     card = path / "README.md"
     if not card.is_file():
         return None
-    from huggingface_hub import ModelCard
+    from huggingface_hub import metadata_load
 
     try:
-        license_name = ModelCard.load(card).data.get("license")
+        license_name = (metadata_load(card) or {}).get("license")
     except Exception:  # front matter that is no YAML, or no mapping
         return None
     if isinstance(license_name, list):

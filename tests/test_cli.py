@@ -54,6 +54,11 @@ def test_options_reach_the_reranker(capsys, documents, tiny_bundle):
     body = json.loads(out)
     assert body["truncated"] == [0]
     assert "document" not in body["results"][0]
+    spaced = run(capsys, *arguments[:-1], "body, title", "-q", "w9", documents)[1]
+    assert spaced == run(capsys, *arguments[:-1], "body,title", "-q", "w9", documents)[1]
+    status, _, error = run(capsys, *arguments[:-1], "title,", documents)
+    assert status != 0
+    assert "--rank-fields is 'title,'" in error
 
 
 def test_a_table_shows_rank_score_index_and_text(capsys, documents, tiny_bundle):

@@ -36,6 +36,9 @@ from fastrerank.documents import document_text, well_formed
         ("documents", None),
         ("documents", 7),
         ("documents", np.array("one string")),
+        ("documents", np.array([["a", "table"]])),
+        ("documents", {"a", "set"}),
+        ("documents", frozenset({"b"})),
     ],
 )
 def test_a_wrong_value_is_named_with_the_way_out(field, value):

@@ -7,11 +7,12 @@ import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .api.routes import Models, answer, headers, refusal, route
-from .errors import MissingExtraError
+from .api.routes import Models, answer, check_served, headers, refusal, route
+from .errors import InvalidRequestError, MissingExtraError
+from .request import check_count
 
 try:
-    from anyio import CapacityLimiter, to_thread
+    from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
@@ -39,8 +40,18 @@ def create_app(
     """Return an application that answers rerank requests from `models`, and /health.
 
     `models` and `api` are RerankTransport's. With `api_key` a request must bring it, as Bearer or
-    in its client's own header. At most `concurrency` requests are scored at a time; others wait.
+    in its client's own header. At most `concurrency` requests are scored at a time; others wait,
+    and are left out when their client has gone meanwhile.
+
+    :raises InvalidRequestError: if an argument is wrong.
     """
+    check_served(models, api)
+    concurrency = check_count("concurrency", concurrency) or CONCURRENCY
+    max_request_bytes = check_count("max_request_bytes", max_request_bytes) or MAX_REQUEST_BYTES
+    if api_key is not None and not (isinstance(api_key, str) and api_key):
+        raise InvalidRequestError(
+            "api_key must be a string that is not empty; None asks for no key", param="api_key"
+        )
 
     async def health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature
         names = list(models) if isinstance(models, Mapping) else [models.model_name]
@@ -63,33 +74,44 @@ class _Rerank:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
         try:
-            status, body = await self._answer(request)
+            answered = await self._answer(request)
         except ClientDisconnect:
             return
+        if answered is None:
+            return
+        status, body = answered
         response = Response(body, status_code=status, headers=headers(status))
         await response(scope, receive, send)
 
-    async def _answer(self, request: Request) -> tuple[int, bytes]:
+    async def _answer(self, request: Request) -> tuple[int, bytes] | None:
+        """Return the status and the body, or None where the client has gone."""
         host = request.url.hostname or ""
         path = f"/{request.path_params['path']}"  # without the prefix that this is mounted at
         api, _ = route(host, path, self.api)
         if self.api_key is not None and not _has_key(request, self.api_key.encode()):
             message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
             return refusal(api, "key", message)
-        body = await _read(request, self.max_request_bytes)
-        if body is None:
-            message = f"the request body may have {self.max_request_bytes} bytes at most"
-            return refusal(api, "size", message)
-        call = functools.partial(
-            answer,
-            self.models,
-            method=request.method,
-            host=host,
-            path=path,
-            body=body,
-            told=self.api,
-        )
-        return await to_thread.run_sync(call, limiter=self.limiter)
+        try:
+            body = await _read(request, self.max_request_bytes)
+            if body is None:
+                message = f"the request body may have {self.max_request_bytes} bytes at most"
+                return refusal(api, "size", message)
+            call = functools.partial(
+                answer,
+                self.models,
+                method=request.method,
+                host=host,
+                path=path,
+                body=body,
+                told=self.api,
+            )
+            async with self.limiter:
+                if await request.is_disconnected():
+                    return None
+                return await to_thread.run_sync(call, limiter=CapacityLimiter(1))
+        except get_cancelled_exc_class():
+            # The server ends and has waited long enough. Its task ends with this answer.
+            return refusal(api, "closed", "the server is stopping: send the request again")
 
 
 def _has_key(request: Request, key: bytes) -> bool:

@@ -91,7 +91,11 @@ def open_bundle(model: str | PathLike[str] | None = None) -> Bundle:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise BundleFormatError(f"{path} is not UTF-8: {error}") from error
-    return Bundle(manifest_path=path, manifest=Manifest.from_json(text))
+    try:
+        manifest = Manifest.from_json(text)
+    except BundleFormatError as error:
+        raise BundleFormatError(f"{path.parent}: {error}") from error
+    return Bundle(manifest_path=path, manifest=manifest)
 
 
 def bundled_models() -> list[str]:
@@ -128,7 +132,7 @@ def _find(model: str | PathLike[str]) -> Path:
     raise BundleNotFoundError(
         f"there is no bundle at {str(model)!r}, and no bundled model of that name"
         f" (there is: {', '.join(names) or 'none'}): pass the path of a directory that holds"
-        f" {MANIFEST_NAME}"
+        f" {MANIFEST_NAME}; `fastrerank export` makes one of a Hugging Face model"
     )
 
 

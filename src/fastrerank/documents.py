@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NoReturn
 
 from .errors import InvalidRequestError
@@ -24,13 +25,19 @@ def document_text(document: Document, index: int, rank_fields: Sequence[str] | N
         return "\n".join(f"{name}: {_field_text(document, name, index)}" for name in present)
     text = document.get("text")
     if not isinstance(text, str):
-        keys = ", ".join(map(str, document)) or "none"
+        keys = _shown(document)
         raise InvalidRequestError(
             f'documents[{index}] has no string "text" (its keys: {keys}):'
             " add one, or name the fields to score in rank_fields",
             param=f"documents[{index}]",
         )
     return text
+
+
+def _shown(document: Mapping[str, object]) -> str:
+    """Return the names of the keys, few enough for a message."""
+    keys = ", ".join(str(key)[:80] for key in islice(document, 20)) or "none"
+    return keys if len(document) <= 20 else f"{keys}, ..."
 
 
 def _field_text(document: Mapping[str, object], name: str, index: int) -> str:
@@ -47,8 +54,11 @@ def _field_text(document: Mapping[str, object], name: str, index: int) -> str:
 
 
 def compact_json(value: object) -> str:
-    """Return `value` as JSON without spaces, non-ASCII and the order of keys kept."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    """Return `value` as JSON without spaces, non-ASCII and the order of keys kept.
+
+    :raises ValueError: if it holds NaN or an infinity.
+    """
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 
 
 def refuse_constant(name: str) -> NoReturn:

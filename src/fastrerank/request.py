@@ -34,8 +34,7 @@ class RerankRequest:
             check_text("instruction", self.instruction)
         for name in ("top_n", "max_tokens_per_doc"):
             object.__setattr__(self, name, check_count(name, getattr(self, name)))
-        if not isinstance(self.return_documents, bool):
-            raise _wrong("return_documents", self.return_documents, "pass True or False")
+        check_flag("return_documents", self.return_documents)
         if self.truncate not in get_args(Truncate):
             raise _wrong("truncate", self.truncate, 'pass "end", "start" or "none"')
         _check_rank_fields(self.rank_fields)
@@ -66,7 +65,7 @@ class RerankRequest:
 
 def check_model(value: object) -> None:
     """Raise InvalidRequestError unless `value` is None or can be a path or a name."""
-    if not (value is None or isinstance(value, (str, PathLike))):
+    if not (value is None or isinstance(value, (str, PathLike))) or value == "":
         raise _wrong("model", value, "pass the path of a bundle or the name of a bundled model")
 
 
@@ -74,6 +73,12 @@ def check_text(param: str, value: object) -> None:
     """Raise InvalidRequestError unless `value` is a string."""
     if not isinstance(value, str):
         raise _wrong(param, value, "pass a string")
+
+
+def check_flag(param: str, value: object) -> None:
+    """Raise InvalidRequestError unless `value` is True or False."""
+    if not isinstance(value, bool):
+        raise _wrong(param, value, "pass True or False")
 
 
 def check_count(param: str, value: object) -> int | None:
@@ -95,10 +100,12 @@ def check_count(param: str, value: object) -> int | None:
 def check_iterable(param: str, value: object, of: str) -> Iterator[Any]:
     """Return an iterator over `value`.
 
-    :raises InvalidRequestError: if it is one string, bytes or a mapping, or is not iterable.
+    :raises InvalidRequestError: if it is one string, bytes, a mapping, a set (which has no order),
+        a table (which would give its columns), or is not iterable.
     """
     try:
-        if not isinstance(value, (str, bytes, bytearray, Mapping)):
+        whole = (str, bytes, bytearray, Mapping, set, frozenset)
+        if not isinstance(value, whole) and getattr(value, "ndim", 1) == 1:
             return iter(value)  # type: ignore[call-overload, no-any-return]
     except TypeError:
         pass

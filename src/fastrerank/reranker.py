@@ -22,6 +22,7 @@ from .request import (
     Truncate,
     check_count,
     check_documents,
+    check_flag,
     check_iterable,
     check_model,
     check_text,
@@ -189,9 +190,10 @@ class Reranker:
         In 0-1; with `raw`, the logits that are activated to it (of a model with two labels: the
         difference of its logits). Texts that do not fit lose their end.
 
-        :raises InvalidRequestError: if an element is no pair of strings.
+        :raises InvalidRequestError: if an element is no pair of strings, or `raw` no bool.
         :raises ClosedError: if the reranker is closed.
         """
+        check_flag("raw", raw)
         logits = self._logits(self._scored(self._pairs_of(pairs)))
         return (logits if raw else self._relevance(logits)).astype(np.float32)
 
@@ -199,7 +201,9 @@ class Reranker:
         """Return the number of tokens of each text alone, without special tokens, uncut.
 
         :raises InvalidRequestError: if an element is no string.
+        :raises ClosedError: if the reranker is closed.
         """
+        self._open_scorer()
         checked = list(check_iterable("texts", texts, "strings"))
         for position, text in enumerate(checked):
             check_text(f"texts[{position}]", text)
@@ -261,10 +265,12 @@ class Reranker:
             yield Pair(encoded[1], document)
 
     def _scored(self, pairs: Iterable[Pair]) -> ScoredPairs:
-        scorer = self._scorer
-        if scorer is None:
+        return self._open_scorer().score(pairs)
+
+    def _open_scorer(self) -> PairScorer:
+        if self._scorer is None:
             raise ClosedError("the reranker is closed: create another one")
-        return scorer.score(pairs)
+        return self._scorer
 
     def _logits(self, scored: ScoredPairs) -> NDArray[np.float32]:
         return ranking_logits(scored.outputs, self.manifest.label_column)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from types import ModuleType
 
-from .api import APIS
-from .api.routes import Models, answer, headers
-from .errors import InvalidRequestError, MissingExtraError
+from .api.routes import Models, answer, check_served, headers
+from .errors import MissingExtraError
 
 try:
     import anyio.to_thread
@@ -22,19 +21,17 @@ class RerankTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """A transport for `httpx.Client` and `httpx.AsyncClient` that opens no socket.
 
     `models` is one Reranker, which answers every model name, or a mapping from names to Rerankers,
-    which answers an unknown name as the API does. Which API a request is for is told by its host
+    which answers an unknown name as the API does (an API whose requests name no model gets the
+    first). Which API a request is for is told by its host
     and path (see `fastrerank.api.routes.route`), or by `api`, a name from `fastrerank.api.APIS`.
 
     Requests are answered and never raise. Closing the client leaves the models open.
 
-    :raises InvalidRequestError: if `api` is no API.
+    :raises InvalidRequestError: if `models` are no Rerankers, or `api` is no API.
     """
 
     def __init__(self, models: Models, *, api: str | None = None) -> None:
-        if api is not None and api not in APIS:
-            raise InvalidRequestError(
-                f"api is {api!r}: use one of {', '.join(APIS)}, or leave it out", param="api"
-            )
+        check_served(models, api)
         self._models = models
         self._api = api
 

@@ -14,11 +14,12 @@ from fastrerank.asgi import create_app
 
 
 @contextlib.contextmanager
-def served(models: Any, **settings: Any) -> Iterator[str]:
-    """Serve the models and yield the URL."""
+def served(models: Any, *, grace: int | None = None, **settings: Any) -> Iterator[str]:
+    """Serve the models and yield the URL; `grace` is in seconds, for requests at the end."""
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
-        config = uvicorn.Config(create_app(models, **settings), log_level="warning")
+        app = create_app(models, **settings)
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=grace)
         server = uvicorn.Server(config)
         thread = threading.Thread(target=server.run, args=([listening],))
         thread.start()

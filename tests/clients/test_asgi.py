@@ -21,6 +21,7 @@ from serving import served
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
+from fastrerank import InvalidRequestError
 from fastrerank.api import APIS
 from fastrerank.asgi import create_app
 
@@ -133,10 +134,11 @@ class Slow:
         self.reranker = reranker
         self.go = threading.Event()
         self.lock = threading.Lock()
-        self.running = self.most = 0
+        self.running = self.most = self.calls = 0
 
     def rerank(self, *args, **kwargs):
         with self.lock:
+            self.calls += 1
             self.running += 1
             self.most = max(self.most, self.running)
         self.go.wait(30)
@@ -155,6 +157,53 @@ def test_concurrency_is_bounded_and_the_rest_waits(reranker):
         slow.go.set()
         assert [each.result().status_code for each in answers] == [200] * 6
     assert slow.most == 2
+
+
+def test_who_has_gone_is_not_scored(reranker):
+    slow = Slow(reranker)
+    with served(slow, concurrency=1) as url, concurrent.futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY)
+        while slow.running < 1:
+            time.sleep(0.01)
+        for _ in range(5):
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/rerank", json=BODY, timeout=httpx.Timeout(5, read=0.1))
+        last = pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY)
+        slow.go.set()
+        assert first.result().status_code == last.result().status_code == 200
+    assert slow.calls == 2
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_server_that_ends_says_so_to_who_still_waits(reranker):
+    slow = Slow(reranker)
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        with served(slow, grace=1) as url:
+            answer = pool.submit(httpx.post, f"{url}/cohere/v2/rerank", json=BODY, timeout=20)
+            while slow.running < 1:
+                time.sleep(0.01)
+        assert answer.result().status_code == 503
+        assert "stopping" in answer.result().json()["message"]
+        slow.go.set()
+
+
+@pytest.mark.parametrize(
+    ("param", "settings"),
+    [
+        ("models", {"models": "small"}),
+        ("models", {"models": {}}),
+        ("models", {"models": {"a": "small"}}),
+        ("api", {"api": "nope"}),
+        ("api_key", {"api_key": ""}),
+        ("api_key", {"api_key": b"secret"}),
+        ("concurrency", {"concurrency": 0}),
+        ("max_request_bytes", {"max_request_bytes": -1}),
+    ],
+)
+def test_an_application_that_could_not_answer_is_refused(reranker, param, settings):
+    with pytest.raises(InvalidRequestError) as caught:
+        create_app(**{"models": reranker, **settings})
+    assert caught.value.param == param
 
 
 PROGRAM = """

@@ -105,11 +105,36 @@ def test_a_mapping_refuses_an_unknown_name_in_the_form_of_the_api(reranker, name
         assert response.json()["detail"][0]["loc"] == ["body", "model"]
 
 
-def test_a_mapping_of_one_answers_what_names_no_model(reranker):
+class Unasked:
+    def rerank(self, *args, **options):
+        raise AssertionError("this model was not asked for")
+
+
+def test_the_first_of_a_mapping_answers_where_an_api_has_no_name_for_a_model(reranker):
+    http = httpx.Client(transport=RerankTransport({"a": reranker, "b": Unasked()}))
     body = {"query": QUERY, "texts": DOCUMENTS}
+    assert http.post("http://local/tei/rerank", json=body).status_code == 200
+
+
+def test_a_mapping_of_one_answers_what_names_no_model(reranker):
+    body = {"query": QUERY, "documents": DOCUMENTS}
     for models, status in (({"a": reranker}, 200), ({"a": reranker, "b": reranker}, 404)):
         http = httpx.Client(transport=RerankTransport(models))
-        assert http.post("http://local/tei/rerank", json=body).status_code == status
+        assert http.post("http://local/cohere/v1/rerank", json=body).status_code == status
+
+
+@pytest.mark.parametrize("models", ["small", {}, {"a": "small"}, None])
+def test_what_cannot_rerank_is_refused(models):
+    with pytest.raises(InvalidRequestError, match="pass a Reranker") as caught:
+        RerankTransport(models)
+    assert caught.value.param == "models"
+
+
+def test_a_path_that_is_no_endpoint_names_those_there_are(reranker):
+    http = httpx.Client(transport=RerankTransport(reranker))
+    response = http.post("http://local/cohere/rerank", json=BODY)
+    assert response.status_code == 404
+    assert "/v2/rerank or /v1/rerank" in response.text
 
 
 def test_a_field_fault_is_told_before_an_unknown_model(reranker):

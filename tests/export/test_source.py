@@ -15,7 +15,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from fastrerank import ExportError
+from fastrerank import ExportError, ParityError
 from fastrerank.bundle import open_bundle
 
 
@@ -72,6 +72,74 @@ def test_positions_that_begin_behind_the_padding_id_are_counted(tmp_path):
     source = save_family(tmp_path / "source", "data2vec-text", pad_token_id=0)
     export(source, tmp_path / "b", precisions=("fp32",))
     assert open_bundle(tmp_path / "b").manifest.max_length == 63
+
+
+@pytest.mark.parametrize("family", ["esm", "mpnet"])
+def test_a_family_whose_positions_do_not_begin_at_0_reads_no_more_than_it_has(tmp_path, family):
+    source = save_family(tmp_path / "source", family, pad_token_id=0)
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.max_length in (62, 63)
+
+
+def test_a_decoder_that_pads_otherwise_than_its_tokenizer_finds_its_last_token(tmp_path):
+    source = save_family(tmp_path / "source", "llama", num_key_value_heads=2, pad_token_id=5)
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.parity["fp32"].within_thresholds
+
+
+def test_frequencies_that_change_with_the_length_bound_it(tmp_path):
+    scaling = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}
+    source = save_family(
+        tmp_path / "source",
+        "phi3",
+        num_key_value_heads=4,
+        pad_token_id=0,
+        rope_scaling=scaling,
+        original_max_position_embeddings=40,
+    )
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.max_length == 40
+
+
+@pytest.mark.parametrize("names", [["input_ids"], ["input_ids", "token_type_ids"]])
+def test_a_tokenizer_that_names_no_mask_is_no_drift(checkpoint, tmp_path, names):
+    source = shutil.copytree(checkpoint, tmp_path / "source")
+    tokenizer = BertTokenizerFast(tokenizer_file=str(TOKENIZER), model_input_names=names)
+    tokenizer.save_pretrained(source)
+    export(source, tmp_path / "b", allow_drift=True)  # of int8: these weights are random
+    assert open_bundle(tmp_path / "b").manifest.parity["fp32"].within_thresholds
+
+
+def test_a_model_that_padding_changes_is_refused(tmp_path):
+    """ConvBERT's convolutions read what is beside the last token."""
+    source = save_family(tmp_path / "source", "convbert", embedding_size=64, pad_token_id=0)
+    with pytest.raises(ParityError, match="fp32 drifts"):
+        export(source, tmp_path / "b", precisions=("int8",))
+    assert not (tmp_path / "b").exists()
+
+
+@pytest.mark.parametrize(
+    ("family", "config", "words"),
+    [
+        ("bart", {"d_model": 64}, "encoder-decoder"),
+        ("big_bird", {}, "original_full"),
+    ],
+)
+def test_a_family_that_no_graph_of_pairs_can_be_is_refused(tmp_path, family, config, words):
+    source = save_family(tmp_path / "source", family, **config)
+    with pytest.raises(ExportError, match=words):
+        export(source, tmp_path / "b")
+
+
+def test_code_that_comes_with_a_model_is_not_run(checkpoint, tmp_path, monkeypatch):
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    config = json.loads((source / "config.json").read_text())
+    auto = {"AutoConfig": "own.C", "AutoModelForSequenceClassification": "own.M"}
+    (source / "config.json").write_text(json.dumps({**config, "model_type": "x", "auto_map": auto}))
+    (source / "own.py").write_text("raise SystemExit('run')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(ExportError, match="no usable config"):
+        export(source, tmp_path / "b")
 
 
 def without(checkpoint: Path, directory: Path, pattern: str) -> Path:
@@ -154,6 +222,12 @@ def test_a_head_without_weights_is_refused(checkpoint, tmp_path):
     save_file(weights, source / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ExportError, match=r"classifier\.weight"):
         export(source, tmp_path / "b")
+
+
+def test_an_empty_directory_is_no_model(tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ExportError, match=r"no config\.json"):
+        export(tmp_path / "empty", tmp_path / "b")
 
 
 def test_a_source_that_is_not_there_leaves_no_directories(tmp_path):

@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..documents import compact_json
+
 Path = tuple[str | int, ...]
 Check = Callable[[object, Path], Any]
 Json = Any  # what json.loads returns
@@ -161,7 +163,7 @@ def json_object(value: object, path: Path) -> dict[str, Any]:
     """Accept an object of plain JSON."""
     found = dict(mapping(value, path))
     try:
-        written = compact(found)
+        written = compact_json(found)
     except (TypeError, ValueError, RecursionError) as error:
         raise RefusedError("value", path, f"must be plain JSON: {error}") from error
     if written.count("{") + written.count("[") > MAX_DEPTH and _depth(found) > MAX_DEPTH:
@@ -184,14 +186,9 @@ def text_or_text_object(value: object, path: Path) -> str | dict[str, Any]:
     return found if isinstance(found, str) else _with_text(found, path)
 
 
-def compact(value: object) -> str:
-    """Return a value as compact JSON: non-ASCII as it is, keys in their order."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-
-
 def written(value: object) -> str:
     """Return a string as it is, anything else as compact JSON."""
-    return value if isinstance(value, str) else compact(value)
+    return value if isinstance(value, str) else compact_json(value)
 
 
 def _depth(value: object) -> int:

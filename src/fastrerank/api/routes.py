@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Union
 
 from ..documents import refuse_constant
+from ..errors import InvalidRequestError
 from . import APIS, respond
 from .cohere import COHERE
 from .fields import Json, Problem, must_be
@@ -20,6 +21,20 @@ METHOD = "POST"
 Models = Union["Reranker", Mapping[str, "Reranker"]]
 
 
+def check_served(models: object, api: object) -> None:
+    """Raise InvalidRequestError unless requests can be answered with these models and this API."""
+    served = list(models.values()) if isinstance(models, Mapping) else [models]
+    if not served or not all(callable(getattr(model, "rerank", None)) for model in served):
+        raise InvalidRequestError(
+            f"models is {str(models)[:80]}: pass a Reranker, or a mapping from names to Rerankers",
+            param="models",
+        )
+    if api is not None and api not in APIS:
+        raise InvalidRequestError(
+            f"api is {api!r}: use one of {', '.join(APIS)}, or leave it out", param="api"
+        )
+
+
 def route(host: str, path: str, told: str | None = None) -> tuple[Api, bool]:
     """Return the API that a request is for, and whether its path is that API's endpoint.
 
@@ -27,11 +42,15 @@ def route(host: str, path: str, told: str | None = None) -> tuple[Api, bool]:
     those whose official host this is; for any other host Cohere at `/v2/rerank`, else the generic.
     """
     path = "/" + path.strip("/")
-    candidates = _candidates(host.lower(), told or path.split("/")[1])
+    candidates = _candidates(host.lower(), _name(path, told))
     for api in candidates:
         if path.endswith(api.path):
             return api, True
     return candidates[-1], False
+
+
+def _name(path: str, told: str | None) -> str:
+    return told or path.strip("/").split("/")[0]
 
 
 def _candidates(host: str, name: str) -> list[Api]:
@@ -46,7 +65,8 @@ def answer(
     """Return the status and the JSON body of the response; never raises."""
     api, found = route(host, path, told)
     if not found:
-        message = f"{path} is no endpoint of this API; use one that ends with {api.path}"
+        ends = dict.fromkeys(each.path for each in _candidates(host.lower(), _name(path, told)))
+        message = f"{path} is no endpoint of this API; use one that ends with {' or '.join(ends)}"
         return refusal(api, "path", message)
     if method != METHOD:
         return refusal(api, "method", f"{method} is not supported here; use {METHOD}")
@@ -54,7 +74,7 @@ def answer(
         request = json.loads(body, parse_constant=refuse_constant)
     except (ValueError, RecursionError) as error:
         return refusal(api, "syntax", f"the request body is no JSON: {error}")
-    return _encode(*respond(api, _finder(models), request))
+    return _encode(*respond(api, _finder(models, api), request))
 
 
 def headers(status: int) -> dict[str, str]:
@@ -73,12 +93,12 @@ def _encode(status: int, body: Json) -> tuple[int, bytes]:
     return status, json.dumps(body, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
-def _finder(models: Models) -> Callable[[str | None], Reranker]:
+def _finder(models: Models, api: Api) -> Callable[[str | None], Reranker]:
     if not isinstance(models, Mapping):
         return lambda _: models
 
     def find(name: str | None) -> Reranker:
-        if name is None and len(models) == 1:
+        if name is None and (len(models) == 1 or "model" not in api.fields):
             return next(iter(models.values()))
         if name is None or name not in models:
             raise must_be(("model",), "one of " + ", ".join(models), name, "model")

@@ -7,7 +7,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from .fields import Json, Problem, compact, written
+from ..documents import compact_json
+from .fields import Json, Problem, written
 
 if TYPE_CHECKING:
     from ..response import RerankResponse
@@ -33,7 +34,7 @@ def by_fields(documents: Sequence[Document], rank_fields: list[str] | None) -> d
 
 def as_object(document: Document) -> Json:
     """Return what echoes a document: `{"text": s}` for a string, a copy of an object."""
-    return {"text": document} if isinstance(document, str) else json.loads(compact(document))
+    return {"text": document} if isinstance(document, str) else json.loads(compact_json(document))
 
 
 def results(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ..documents import compact_json
 from .fields import (
     Json,
     Path,
-    compact,
     count,
     flag,
     list_of,
@@ -40,7 +40,7 @@ def _text(document: Document, rank_fields: list[str] | None) -> str:
         return document
     if rank_fields:
         document = {name: document[name] for name in rank_fields if name in document}
-    return compact(document)
+    return compact_json(document)
 
 
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:

@@ -1,6 +1,7 @@
 """`fastrerank export`: a Hugging Face cross-encoder becomes a bundle."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -70,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         force=arguments.force,
         add=arguments.add,
     )
+    # What an export leaves half done is removed when it ends by an exception, as on Ctrl-C.
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
     export_bundle(
         arguments.source,
         arguments.output,

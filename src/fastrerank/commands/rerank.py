@@ -68,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
             documents,
             top_n=arguments.top_n,
             return_documents=not arguments.no_documents,
-            rank_fields=arguments.rank_fields.split(",") if arguments.rank_fields else None,
+            rank_fields=_names(arguments.rank_fields),
             max_tokens_per_doc=arguments.max_tokens_per_doc,
             truncate=arguments.truncate,
             instruction=arguments.instruction,
@@ -78,6 +78,16 @@ def run(arguments: argparse.Namespace) -> int:
     else:
         print(_json(response, sys.stdout.encoding))
     return 0
+
+
+def _names(listed: str | None) -> list[str] | None:
+    """Return the names in a comma-separated list."""
+    if listed is None:
+        return None
+    names = [name.strip() for name in listed.split(",")]
+    if not all(names):
+        raise InvalidRequestError(f"--rank-fields is {listed!r}: pass names, as in title,text")
+    return names
 
 
 def _json(response: RerankResponse, encoding: str | None) -> str:

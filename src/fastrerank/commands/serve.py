@@ -14,6 +14,7 @@ from fastrerank.reranker import Reranker
 NAME = "serve"
 HELP = "answer rerank APIs over HTTP (needs the extra: pip install 'fastrerank[serve]')"
 KEY_VARIABLE = "FASTRERANK_API_KEY"
+SHUTDOWN_SECONDS = 30
 EXAMPLES = f"""examples:
   fastrerank serve
   fastrerank serve path/to/bundle --port 9000
@@ -22,9 +23,8 @@ EXAMPLES = f"""examples:
 
 An API is reached by its name in the path: http://127.0.0.1:8000/together/v1/rerank,
 /cohere/v2/rerank, /tei/rerank and so on; /v1/rerank is the generic API, /v2/rerank is Cohere's.
-/health needs no key.
+/health needs no key. SIGTERM and Ctrl-C leave the requests under way {SHUTDOWN_SECONDS} s to end.
 """
-_SHUTDOWN_SECONDS = 30  # for the requests under way, after SIGTERM or Ctrl-C
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or Ctrl-C; return 0."""
+    """Serve until Ctrl-C, and return 0; SIGTERM ends the process by that signal."""
     try:
         import uvicorn
     except ImportError as error:
@@ -60,6 +60,8 @@ def run(arguments: argparse.Namespace) -> int:
 
     check_count("concurrency", arguments.concurrency)
     check_count("max_request_mib", arguments.max_request_mib)
+    if not 0 <= arguments.port < 1 << 16:
+        raise InvalidRequestError(f"port is {arguments.port}: pass 0 to 65535", param="port")
     load = functools.partial(
         Reranker,
         precision=arguments.precision,
@@ -79,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         app,
         host=arguments.host,
         port=arguments.port,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     return 0
 
