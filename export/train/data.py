@@ -78,11 +78,15 @@ class Query:
 
 @dataclass(slots=True, kw_only=True)
 class Corpus:
-    """Passages (``texts``, with the name of the set of each) and queries over them."""
+    """Passages (``texts``, with the name of the set of each) and queries over them.
+
+    ``around_held_out`` are the windows with a passage that validation asks for.
+    """
 
     texts: list[str] = field(default_factory=list)
     set_names: list[str] = field(default_factory=list)
     queries: list[Query] = field(default_factory=list)
+    around_held_out: set[int] = field(default_factory=set)
 
     def add(self, text: str, set_name: str) -> int:
         """Append a passage and return its index."""
@@ -91,8 +95,9 @@ class Corpus:
         return len(self.texts) - 1
 
     def held_out_positives(self) -> set[int]:
-        """Return the passages that validation asks for: no training query may show them."""
-        return {p for q in self.queries if q.held_out for p in q.positives}
+        """Return what validation asks for, in windows too: no training query may show it."""
+        asked_for = {p for q in self.queries if q.held_out for p in q.positives}
+        return asked_for | self.around_held_out
 
 
 def read_jsonl(path: Path) -> Iterator[Row]:
@@ -151,14 +156,19 @@ def _held_out(rows: Sequence[Row], count: int, rng: np.random.Generator) -> set[
 
 def add_windows(corpus: Corpus) -> None:
     """Join neighbouring sentences to passages, and repeat the sentence sets' queries on those."""
+    held_out = corpus.held_out_positives()
     for name, (kind, words) in itertools.product(SENTENCE_SETS, WINDOW_WORDS.items()):
         window_name = f"{name}-{kind}"
         window_of: dict[int, int] = {}
         for run in _runs(corpus, name, words):
             index = corpus.add(" ".join(corpus.texts[i] for i in run), window_name)
             window_of.update(dict.fromkeys(run, index))
+            if not held_out.isdisjoint(run):
+                corpus.around_held_out.add(index)
         for query in [q for q in corpus.queries if q.set_name == name and not q.held_out]:
             positives = _mapped(query.positives, window_of)
+            if not corpus.around_held_out.isdisjoint(positives):
+                continue
             negatives = _mapped(query.judged + query.negatives, window_of)
             corpus.queries.append(
                 Query(

@@ -59,6 +59,14 @@ class Settings:
     validate_steps: int = 500
     validate_per_set: int = 40
 
+    def __post_init__(self) -> None:
+        """Refuse numbers that no run can be made of."""
+        if self.lists % max(self.part, 1):
+            raise ValueError(f"lists is {self.lists}: pass a multiple of part, {self.part}")
+        for name in ("lists", "part", "batch", "steps", "warmup"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}: pass at least 1")
+
     def rate_at(self, step: int) -> float:
         """Return the factor of the learning rate at ``step``."""
         factor = min(1.0, (step + 1) / self.warmup)
@@ -247,10 +255,11 @@ def teacher(mined: Mined, query: int, passages: np.ndarray, lexical: float) -> n
 
 def write_checkpoint(trainer: Trainer, path: Path) -> None:
     """Write the state so that a kill at any time leaves a whole file at ``path``."""
-    fresh = path.with_suffix(".tmp")
+    fresh, previous = path.with_suffix(".tmp"), path.with_name(f"{path.stem}-previous.pt")
     torch.save(trainer.state(), fresh)
     if path.exists():
-        path.replace(path.with_name(f"{path.stem}-previous.pt"))
+        previous.unlink(missing_ok=True)
+        previous.hardlink_to(path)
     fresh.replace(path)
 
 
@@ -284,6 +293,7 @@ def run(
         write_checkpoint(trainer, folder / "start.pt")
     made_of = {**(origin or {}), **asdict(settings)}
     (folder / "settings.json").write_text(json.dumps(made_of, indent=1) + "\n")
+    _forget_later(folder / "metrics.jsonl", trainer.step)
     todo = tasks(trainer.mined, settings.validate_per_set)
     saved = time.monotonic()
     seen: list[dict[str, float]] = []
@@ -314,6 +324,20 @@ def run(
             if now - saved > settings.save_seconds or done:
                 write_checkpoint(trainer, last)
                 saved = time.monotonic()
+
+
+def _forget_later(metrics: Path, step: int) -> None:
+    """Drop the figures of steps that will be taken again, and a line that was cut by a kill."""
+    if not metrics.exists():
+        return
+    kept = []
+    for line in metrics.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except ValueError:
+            break
+    metrics.write_text("".join(kept), encoding="utf-8")
 
 
 def validate(trainer: Trainer, todo: list[Task]) -> dict[str, float]:

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from fastrerank.bundle import sha256
+
 from . import data, tokens
 from .bm25 import Bm25
 from .model import Packed, base_folder, load, pad
@@ -45,17 +47,34 @@ class Mined:
 
 
 def prepare(folder: Path, cache: Path, device: str = "cpu") -> Mined:
-    """Return what was mined from the training data in ``folder``, kept in ``cache``."""
+    """Return what was mined from the training data in ``folder``, kept in ``cache``.
+
+    :raises ValueError: if ``cache`` holds what was mined from other data.
+    """
     cache.mkdir(parents=True, exist_ok=True)
-    done = cache / "done.json"
+    done, made_from = cache / "done.json", _hashes(folder)
+    if done.exists() and json.loads(done.read_text()).get("data") != made_from:
+        raise ValueError(
+            f"{cache} was made from other data than {folder}, or by another version of this"
+            " program: remove it, or pass another --state"
+        )
     if not done.exists():
         corpus = data.load(folder)
         data.add_windows(corpus)
         data.add_cloze(corpus)
         data.add_keywords(corpus)
         _encode(corpus, cache, device)
-        done.write_text(json.dumps({"passages": len(corpus.texts), "queries": len(corpus.queries)}))
+        counts = {"passages": len(corpus.texts), "queries": len(corpus.queries)}
+        done.write_text(json.dumps({**counts, "data": made_from}))
     return read(cache)
+
+
+def _hashes(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of each file of the data, and of the code that reads them."""
+    files = sorted(folder.glob("*.jsonl.gz"))
+    if not files:
+        raise FileNotFoundError(f"no training data in {folder}: pass --data")
+    return {path.name: sha256(path) for path in (*files, Path(data.__file__))}
 
 
 def read(cache: Path) -> Mined:

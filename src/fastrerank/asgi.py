@@ -108,6 +108,7 @@ class _Rerank:
             async with self.limiter:
                 if await request.is_disconnected():
                     return None
+                # A turn is taken already: the thread itself needs no other.
                 return await to_thread.run_sync(call, limiter=CapacityLimiter(1))
         except get_cancelled_exc_class():
             # The server ends and has waited long enough. Its task ends with this answer.

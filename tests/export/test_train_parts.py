@@ -8,7 +8,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs pip install 'fastrerank[train]'")
 pytest.importorskip("Stemmer", reason="needs pip install 'fastrerank[train]'")
 
-from fastrerank.export.train import bm25, calibrate, data, loop, tokens, validate  # noqa: E402
+from fastrerank.export.train import bm25, calibrate, data, loop, mine, tokens, validate  # noqa: E402
 from fastrerank.export.train.loss import LossWeights, list_loss  # noqa: E402
 from fastrerank.export.train.mine import Mined, pool_rows  # noqa: E402
 from fastrerank.export.train.sample import FALSE_NEGATIVE_MARGIN, Mix, Sampler  # noqa: E402
@@ -117,6 +117,31 @@ def test_windows_join_neighbours_and_move_the_labels():
     assert page.negatives == ()  # all of them are on the page
 
 
+def test_windows_around_what_validation_asks_for_are_not_shown():
+    corpus = data.Corpus()
+    for i in range(40):
+        corpus.add(f"s{i} " + "word " * 19, "selqa")
+    for positive, held_out in ((1, True), (2, False), (39, False)):
+        corpus.queries.append(
+            data.Query(
+                set_name="selqa",
+                pool="selqa",
+                text="q",
+                positives=(positive,),
+                held_out=held_out,
+            )
+        )
+    data.add_windows(corpus)
+    data.add_cloze(corpus)
+    data.add_keywords(corpus)
+    hidden = corpus.held_out_positives()
+    assert {corpus.texts[p].split()[0] for p in hidden} == {"s0", "s1"}
+    assert len(hidden) == 1 + len(data.WINDOW_WORDS)
+    asked = [query for query in corpus.queries if not query.held_out]
+    assert {query.set_name for query in asked} >= {"selqa", "selqa-window", "selqa-page"}
+    assert all(hidden.isdisjoint(query.positives) for query in asked)
+
+
 def test_cloze_queries_are_cut_out_of_their_passage():
     corpus = data.Corpus()
     text = "A b c d e f. Seven eight nine ten eleven. Short one. And the last of all here."
@@ -216,6 +241,59 @@ def test_rate_rises_stays_and_falls():
     settings = loop.Settings(warmup=10, decay_from=50, steps=100)
     assert [settings.rate_at(s) for s in (0, 4, 30, 50, 75)] == [0.1, 0.5, 1, 1, 0.5]
     assert settings.rate_at(99) == 0.02
+
+
+@pytest.mark.parametrize("wrong", [{"lists": 6}, {"warmup": 0}, {"part": 0}, {"steps": -1}])
+def test_settings_that_no_run_can_be_made_of_are_refused(wrong):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        loop.Settings(**wrong)
+
+
+def test_figures_of_steps_that_are_taken_again_are_dropped(tmp_path):
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text('{"step": 20}\n{"step": 40}\n{"step": 60}\n{"st')
+    loop._forget_later(metrics, 40)
+    assert metrics.read_text() == '{"step": 20}\n{"step": 40}\n'
+
+
+class Saved:
+    """A trainer whose state is a number, and that may be killed while it is written."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def state(self):
+        return {"number": self.number}
+
+
+def test_a_kill_at_any_time_leaves_a_whole_checkpoint(tmp_path, monkeypatch):
+    path = tmp_path / "last.pt"
+    loop.write_checkpoint(Saved(1), path)
+    loop.write_checkpoint(Saved(2), path)
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    for place in ("replace", "hardlink_to"):
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(type(path), place, killed)
+            loop.write_checkpoint(Saved(3), path)
+        assert torch.load(path, weights_only=True) == {"number": 2}
+    loop.write_checkpoint(Saved(4), path)
+    assert torch.load(path, weights_only=True) == {"number": 4}
+    assert torch.load(tmp_path / "last-previous.pt", weights_only=True) == {"number": 2}
+
+
+def test_a_cache_of_other_data_is_refused(tmp_path):
+    folder, cache = tmp_path / "train", tmp_path / "cache"
+    cache.mkdir()
+    (cache / "done.json").write_text('{"passages": 3, "queries": 2}')
+    with pytest.raises(FileNotFoundError, match="no training data"):
+        mine.prepare(folder, cache)
+    folder.mkdir()
+    (folder / "passages.jsonl.gz").write_bytes(b"")
+    with pytest.raises(ValueError, match="other data"):
+        mine.prepare(folder, cache)
 
 
 @given(st.floats(0.2, 4), st.floats(-3, 3))
