@@ -20,6 +20,8 @@ from .source import SourceModel
 
 Logits = NDArray[np.float32]
 
+_BATCH = 16
+
 # Differences are in logits. fp32 must be the same arithmetic up to rounding; where logits exceed
 # 10, the limit grows with the largest, as rounding does. int8 is judged by what ranking needs,
 # relative to the spread (standard deviation) of the original's logits, because models differ in
@@ -78,27 +80,31 @@ def original_logits(
 ) -> Logits:
     """Return the logits of the original model in torch, float32 [pairs].
 
-    Tokenised by transformers, cut as the runtime cuts, each pair alone: what padding does to a
-    model must show as drift.
+    Tokenised by transformers, cut as the runtime cuts, in batches of pairs of one length: what
+    padding does to a model must show as drift.
 
     :raises ExportError: if the model fails on a pair, or a logit is no finite number.
     """
+    padded = encode(source.tokenizer, pairs, max_length, "pt")
+    lengths = padded["attention_mask"].sum(dim=1)
     logits = np.empty(len(pairs), dtype=np.float32)
-    for i, pair in enumerate(pairs):
-        inputs = encode(source.tokenizer, [pair], max_length, "pt")
-        try:
-            with torch.inference_mode():
-                outputs = source.model(**inputs).logits.float().numpy()
-        except Exception as error:  # a model's code raises anything
-            raise ExportError(
-                f"{source.about.name} itself fails on {pair!r:.200}: {error}"
-            ) from error
-        if not np.isfinite(outputs).all():
-            raise ExportError(
-                f"{source.about.name} itself scores {pair!r:.200} with nan or infinity: its weights"
-                " are damaged"
-            )
-        logits[i] = ranking_logits(outputs, label_column)[0]
+    for length in lengths.unique().tolist():
+        for rows in torch.nonzero(lengths == length).flatten().split(_BATCH):
+            inputs = {name: values[rows, :length] for name, values in padded.items()}
+            about = f"{pairs[int(rows[0])]!r:.200}"
+            try:
+                with torch.inference_mode():
+                    outputs = source.model(**inputs).logits.float().numpy()
+            except Exception as error:  # a model's code raises anything
+                raise ExportError(
+                    f"{source.about.name} itself fails on {about}: {error}"
+                ) from error
+            if not np.isfinite(outputs).all():
+                raise ExportError(
+                    f"{source.about.name} itself scores {about} and others like it with nan or"
+                    " infinity: its weights are damaged"
+                )
+            logits[rows.numpy()] = ranking_logits(outputs, label_column)
     return logits
 
 
