@@ -17,6 +17,7 @@ from fastrerank import (
     BundleFormatError,
     BundleIntegrityError,
     BundleNotFoundError,
+    InferenceError,
     Reranker,
 )
 from fastrerank.bundle import Bundle, open_bundle
@@ -92,9 +93,11 @@ def test_every_required_field_is_missed_by_name(tiny_bundle):
         {"labels": 3},
         {"labels": 1, "label_column": 1},
         {"template": []},
+        {"template": [{"part": "query"}]},
         {"activation": "tanh"},
         {"precisions": {}},
         {"calibration_scale": 0},
+        {"calibration_scale": -1.0},
         {"tokenizer": None},
         {"format": 0},
     ],
@@ -124,7 +127,8 @@ def test_a_manifest_that_is_not_utf8_is_refused(bundle):
 
 
 @pytest.mark.parametrize(
-    "path", ["/etc/passwd", "../bundle/tokenizer.json", "a/../../x", "C:\\x", "..", "", "a\0b"]
+    "path",
+    ["/etc/passwd", "../bundle/tokenizer.json", "a/../../x", "C:\\x", "C:x", "..", "", "a\0b"],
 )
 def test_a_path_that_leaves_the_bundle_is_refused(bundle, path):
     opened = open_bundle(bundle)
@@ -173,7 +177,7 @@ def test_external_data_that_the_manifest_does_not_name_is_refused(bundle, locati
         with_external_data(bundle, location).onnx_path("fp32", one_pair=False)
 
 
-def test_external_data_that_the_manifest_names_is_read(bundle):
+def test_external_data_that_the_manifest_names_is_read_unless_it_was_changed(bundle):
     opened = with_external_data(bundle, "weights.bin")
     precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
     entry = file_entry(bundle / "weights.bin", bundle)
@@ -182,17 +186,72 @@ def test_external_data_that_the_manifest_names_is_read(bundle):
     edit_manifest(bundle, precisions=precisions)
     assert external_data_paths(opened.path / "model.onnx") == ["weights.bin"]
     assert Reranker(bundle).score([("w10", "w90")], raw=True).shape == (1,)
+    (bundle / "weights.bin").write_bytes(bytes(entry.bytes))
+    with pytest.raises(BundleIntegrityError, match=r"weights\.bin"):
+        Reranker(bundle)
 
 
-def test_external_data_in_a_subgraph_and_in_an_attribute_is_found(tmp_path):
+def test_a_changed_graph_for_one_pair_is_refused(bundle):
+    graph = bundle / "one-pair.onnx"
+    shutil.copy(bundle / "model.onnx", graph)
+    precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
+    precisions["int8"]["one_pair_graph"] = asdict(file_entry(graph, bundle))
+    edit_manifest(bundle, precisions=precisions)
+    Reranker(bundle, precision="int8", runtime="onnxruntime").close()
+    graph.write_bytes(bytes(graph.stat().st_size))
+    with pytest.raises(BundleIntegrityError, match=r"one-pair\.onnx"):
+        Reranker(bundle, precision="int8", runtime="onnxruntime")
+
+
+def test_a_batch_that_the_runtime_fails_on_is_an_error_of_ours(bundle):
+    edit_manifest(bundle, inputs=["input_ids"])
+    with (
+        Reranker(bundle, runtime="onnxruntime") as reranker,
+        pytest.raises(InferenceError, match=r"failed on a batch of \(1, 5\)"),
+    ):
+        reranker.score([("w10", "w90")])
+
+
+def constant(**attribute) -> onnx.NodeProto:
+    node = onnx.helper.make_node("Constant", [], ["c"])
+    node.attribute.append(onnx.AttributeProto(**attribute))
+    return node
+
+
+def model_of(node: onnx.NodeProto) -> onnx.ModelProto:
+    return onnx.helper.make_model(onnx.helper.make_graph([node], "graph", [], []))
+
+
+def in_a_subgraph(tensor):
+    node = constant(name="value", type=onnx.AttributeProto.TENSOR, t=tensor)
+    inner = onnx.helper.make_graph([node], "inner", [], [])
+    return model_of(onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner))
+
+
+def in_a_list_of_tensors(tensor):
+    return model_of(constant(name="values", type=onnx.AttributeProto.TENSORS, tensors=[tensor]))
+
+
+def in_a_function(tensor):
+    model = onnx.ModelProto()
+    node = constant(name="value", type=onnx.AttributeProto.TENSOR, t=tensor)
+    model.functions.add(name="f").node.append(node)
+    return model
+
+
+def in_a_sparse_weight(tensor):
+    model = onnx.ModelProto()
+    model.graph.sparse_initializer.add().values.CopyFrom(tensor)
+    return model
+
+
+@pytest.mark.parametrize(
+    "model", [in_a_subgraph, in_a_list_of_tensors, in_a_function, in_a_sparse_weight]
+)
+def test_external_data_is_found_wherever_a_tensor_can_be(tmp_path, model):
     tensor = onnx.TensorProto(name="t", data_location=onnx.TensorProto.EXTERNAL, dims=[1])
     tensor.external_data.add(key="location", value="hidden.bin")
-    constant = onnx.helper.make_node("Constant", [], ["c"])
-    constant.attribute.append(onnx.AttributeProto(name="value", type=4, t=tensor))
-    inner = onnx.helper.make_graph([constant], "inner", [], [])
-    outer = onnx.helper.make_node("If", ["x"], ["y"], then_branch=inner, else_branch=inner)
-    model = onnx.helper.make_model(onnx.helper.make_graph([outer], "outer", [], []))
-    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    (tmp_path / "m.onnx").write_bytes(model(tensor).SerializeToString())
     assert external_data_paths(tmp_path / "m.onnx") == ["hidden.bin"]
 
 

@@ -4,10 +4,12 @@ import pty
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 from tiny import edit_manifest
 
+from fastrerank import Reranker
 from fastrerank.cli import PIPE_CLOSED, main
 from fastrerank.manifest import MANIFEST_NAME
 
@@ -54,18 +56,58 @@ def test_options_reach_the_reranker(capsys, documents, tiny_bundle):
     body = json.loads(out)
     assert body["truncated"] == [0]
     assert "document" not in body["results"][0]
-    spaced = run(capsys, *arguments[:-1], "body, title", "-q", "w9", documents)[1]
-    assert spaced == run(capsys, *arguments[:-1], "body,title", "-q", "w9", documents)[1]
+    plain, spaced = (
+        json.loads(run(capsys, *arguments[:-1], names, documents)[1])["results"]
+        for names in ("body,title", "body, title")
+    )
+    assert plain == spaced
     status, _, error = run(capsys, *arguments[:-1], "title,", documents)
     assert status != 0
     assert "--rank-fields is 'title,'" in error
 
 
-def test_a_table_shows_rank_score_index_and_text(capsys, documents, tiny_bundle):
-    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, "--table", documents)
-    header, *rows = out.splitlines()
+def test_every_option_reaches_the_model_or_the_call(capsys, documents, tiny_bundle, monkeypatch):
+    passed = {}
+
+    class Noted(Reranker):
+        def __init__(self, model, **options):
+            passed.update(options)
+            super().__init__(model, **options)
+
+        def rerank(self, query, documents, **options):
+            passed.update(options)
+            return super().rerank(query, documents, **options)
+
+    monkeypatch.setattr("fastrerank.commands.rerank.Reranker", Noted)
+    options = {
+        "precision": "fp32",
+        "runtime": "onnxruntime",
+        "threads": 3,
+        "max_length": 20,
+        "window": 9,
+        "top_n": 2,
+        "max_tokens_per_doc": 5,
+        "truncate": "start",
+        "instruction": "w7",
+    }
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, *arguments, documents)
+    assert passed == {**options, "return_documents": True, "rank_fields": None}
+
+
+def test_a_table_shows_rank_score_index_and_text_and_what_was_cut(capsys, documents, tiny_bundle):
+    documents.write_text('w8\nw90\n{"text": "w50 w50"}\n')
+    arguments = ["rerank", "-q", "w9", "-m", tiny_bundle, "--table", "--max-tokens-per-doc", 1]
+    _, out, _ = run(capsys, *arguments, documents)
+    header, *rows, note = out.splitlines()
     assert header.split() == ["rank", "score", "index", "document"]
-    assert len(rows) == 4
+    shown = [row.split(maxsplit=3) for row in rows]
+    assert [(rank, index, text) for rank, _, index, text in shown] == [
+        ("1", "1", "w90"),
+        ("2", "2", '{"text": "w50 w50"}'),
+        ("3", "0", "w8"),
+    ]
+    assert note == "cut to fit: 2"
 
 
 def test_standard_input_is_read_and_a_terminal_gets_a_table(tiny_bundle):
@@ -87,6 +129,12 @@ def test_only_line_feeds_end_a_document(capsys, documents, tiny_bundle):
     _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
     found = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
     assert [found[index] for index in sorted(found)] == [*texts, "a\x0cb"]
+
+
+def test_a_byte_order_mark_is_no_part_of_the_first_document(capsys, documents, tiny_bundle):
+    documents.write_text("w8\n", encoding="utf-8-sig")
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    assert json.loads(out)["results"][0]["document"] == {"text": "w8"}
 
 
 @pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
@@ -134,6 +182,17 @@ def test_a_reader_that_has_seen_enough_ends_it_quietly(documents, tiny_bundle, u
     assert process.returncode == PIPE_CLOSED
 
 
+def test_ctrl_c_has_the_status_that_a_shell_reports(monkeypatch):
+    def stopped(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("fastrerank.commands.inspect.run", stopped)
+    status = None
+    with suppress(KeyboardInterrupt):  # it would end the test run
+        status = main(["inspect"])
+    assert status == 130
+
+
 @pytest.mark.parametrize(("closed", "word"), [("<&-", "input"), (">&-", "output")])
 def test_closed_streams_are_named(documents, tiny_bundle, closed, word):
     file = "" if word == "input" else str(documents)
@@ -179,7 +238,7 @@ def test_wrong_usage_has_status_2(arguments, capsys):
     assert caught.value.code == 2
 
 
-@pytest.mark.parametrize("command", ["rerank", "export", "verify", "inspect", "serve"])
+@pytest.mark.parametrize("command", ["rerank", "export", "verify", "inspect", "tune", "serve"])
 def test_every_command_has_help_with_an_example(command, capsys):
     with pytest.raises(SystemExit) as caught:
         main([command, "--help"])
@@ -205,6 +264,16 @@ def test_verify_fails_where_scores_or_files_differ(capsys, tiny_bundle, tmp_path
     status, _, err = run(capsys, "verify", bundle)
     assert status == 1
     assert "tokenizer.json" in err
+
+
+def test_verify_names_a_precision_without_golden_logits(capsys, tiny_bundle, tmp_path):
+    bundle = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    golden = {"pairs": [{"query": "w9", "document": "w8", "logits": {"fp32": -4.6}}]}
+    edit_manifest(bundle, golden={**golden, "tolerance": {"fp32": 0.1, "int8": 0.1}})
+    status, out, err = run(capsys, "verify", bundle)
+    assert status == 1
+    assert "ok    fp32" in out
+    assert "no golden logits for 'int8'" in err
 
 
 def test_inspect_prints_the_facts(capsys, tiny_bundle):

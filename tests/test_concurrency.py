@@ -30,7 +30,7 @@ def test_many_threads_share_one_reranker(tiny_bundle):
 
 def test_a_pickled_reranker_loads_again_with_its_choices(tiny_bundle):
     with (
-        Reranker(tiny_bundle, precision="fp32", threads=3, max_length=20) as reranker,
+        Reranker(tiny_bundle, precision="fp32", threads=3, max_length=20, window=8) as reranker,
         pickle.loads(pickle.dumps(reranker)) as other,
     ):
         assert repr(other) == repr(reranker)
@@ -141,6 +141,23 @@ def test_closing_while_scoring_ends_the_call_with_our_error():
             call.result()
     with pytest.raises(ClosedError):
         workers.each(work, [1])
+
+
+def test_calls_that_come_at_once_share_their_threads(monkeypatch):
+    pools = []
+
+    class Slow(ThreadPoolExecutor):
+        def __init__(self, *args, **kwargs):
+            pools.append(self)
+            time.sleep(0.2)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr("fastrerank.workers.ThreadPoolExecutor", Slow)
+    workers = Workers(1)
+    with ThreadPoolExecutor(4) as callers:
+        list(callers.map(lambda _: workers.each(len, ["item"]), range(4)))
+    workers.close()
+    assert len(pools) == 1
 
 
 def test_items_are_drawn_only_as_threads_become_free():

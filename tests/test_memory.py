@@ -49,7 +49,7 @@ def test_long_pairs_and_texts_leave_no_memory_behind(documents):
         from fastrerank import Reranker
         def resident():
             return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 2**20
-        reranker = Reranker(threads=2)
+        reranker = Reranker(threads=2, window=512, runtime="onnxruntime")  # pairs as a whole
         reranker.rerank("a query", ["a short document"] * 10)
         before = resident()
         reranker.rerank("a query", {documents})

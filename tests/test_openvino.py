@@ -17,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import edit_manifest, file_entry, write_tiny_bundle
 
 from benchmarks.workloads import evaluation_requests
-from fastrerank import BundleError, Reranker
+from fastrerank import BundleError, InferenceError, Reranker
 from fastrerank.processor import this_processor
 from fastrerank.telemetry import openvino_silenced
 
@@ -321,6 +321,47 @@ def test_a_plain_model_runs_in_fp32(tiny_bundle):
     ):
         pairs = [("w9", document) for document in documents]
         np.testing.assert_allclose(other.score(pairs), reranker.score(pairs), atol=1e-6)
+
+
+@pytest.fixture
+def masks(monkeypatch):
+    """The attention mask of every batch that openvino runs."""
+    from fastrerank.openvino_session import OpenVinoSession
+
+    seen, run = [], OpenVinoSession.run
+
+    def noted(self, inputs):
+        seen.append(inputs["attention_mask"].copy())
+        return run(self, inputs)
+
+    monkeypatch.setattr(OpenVinoSession, "run", noted)
+    return seen
+
+
+def test_a_pair_is_padded_as_its_own_length_says(tiny_bundle, masks):
+    """Beside longer pairs too: its score must not depend on them."""
+    with Reranker(tiny_bundle, runtime="openvino", precision="fp32") as reranker:
+        reranker.score([("w9", "w8 " * words) for words in (1, 2, 20, 25, 3)])
+    assert sum(len(mask) for mask in masks) == 5
+    for mask in masks:
+        assert {-(-length // 16) * 16 for length in mask.sum(axis=1)} == {mask.shape[1]}
+
+
+def test_no_pair_is_padded_beyond_the_model(tmp_path, masks):
+    edit_manifest(write_tiny_bundle(tmp_path), max_length=20)
+    with Reranker(tmp_path, runtime="openvino", precision="fp32") as reranker:
+        reranker.score([("w9", "w8 " * 30)])
+    assert [mask.shape for mask in masks] == [(1, 20)]
+
+
+def test_a_batch_that_openvino_fails_on_is_an_error_of_ours(tmp_path):
+    inputs = ["input_ids", "attention_mask", "token_type_ids"]  # the last is none of the graph's
+    edit_manifest(write_tiny_bundle(tmp_path), inputs=inputs)
+    with (
+        Reranker(tmp_path, runtime="openvino", precision="fp32") as reranker,
+        pytest.raises(InferenceError, match="failed on a batch"),
+    ):
+        reranker.score([("w10", "w90")])
 
 
 def write_bundle_of(directory, nodes, constants):

@@ -4,13 +4,14 @@ import dataclasses
 import importlib.util
 import json
 import os
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastrerank import InvalidRequestError, MissingExtraError, Reranker
+from fastrerank import InvalidRequestError, MissingExtraError, Reranker, plan_store, tuning
 from fastrerank.bundle import open_bundle
 from fastrerank.cli import main
 from fastrerank.plan import Plan, choose, plans
@@ -108,9 +109,11 @@ def test_a_measured_plan_goes_first_and_what_is_asked_for_before_it(installed):
     assert "tune" in int8.reason
 
 
-def test_a_plan_for_what_is_no_longer_there_is_passed_over(installed):
-    gone = dataclasses.replace(plans(manifest("int8"), PLAIN)[0], precision="int2", weights="int2")
-    assert choose(manifest("int8"), tuned=[gone], processor=PLAIN).plan.precision == "int8"
+@pytest.mark.parametrize("change", [{"precision": "int2", "weights": "int2"}, {"weights": "int2"}])
+def test_a_plan_for_what_is_no_longer_there_is_passed_over(installed, change):
+    default = plans(manifest("int8"), PLAIN)[0]
+    gone = dataclasses.replace(default, **change)
+    assert choose(manifest("int8"), tuned=[gone], processor=PLAIN).plan == default
 
 
 def test_stored_plans_are_found_by_bundle_and_used(tiny_bundle):
@@ -125,6 +128,32 @@ def test_stored_plans_are_found_by_bundle_and_used(tiny_bundle):
             "fp32",
             "measured here by `fastrerank tune`",
         )
+
+
+@pytest.mark.parametrize(
+    ("fact", "other"), [("this_processor", AMX), ("usable_cores", 999), ("_version", "0")]
+)
+def test_plans_of_another_machine_or_version_are_not_taken(tiny_bundle, monkeypatch, fact, other):
+    model = open_bundle(tiny_bundle).manifest
+    store_plans(model, plans(model))
+    assert stored_plans(model) == plans(model)
+    monkeypatch.setattr(plan_store, fact, lambda *_: other)
+    assert stored_plans(model) == []
+
+
+def test_plans_stay_as_they_were_where_others_cannot_be_written(tiny_bundle, monkeypatch):
+    model = open_bundle(tiny_bundle).manifest
+    store_plans(model, plans(model))
+    write_text = Path.write_text
+
+    def full(path, text, **options):
+        write_text(path, text[:20], **options)
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="no space"):
+        store_plans(model, plans(model)[:1])
+    assert stored_plans(model) == plans(model)
 
 
 @given(
@@ -181,13 +210,80 @@ def test_tune_keeps_a_plan_that_is_then_used(tiny_bundle, capsys):
         assert (reranker.runtime, reranker.precision) == (kept[0].runtime, kept[0].precision)
 
 
-def test_tune_does_not_trade_exactness_for_speed(tiny_bundle):
+IMPROVED = 1  # the token budget of a plan that was improved
+
+
+@pytest.fixture
+def seconds(monkeypatch):
+    """How long plans take on a bench: one second, or what is put in for (precision, budget)."""
+    taken = {}
+
+    class Bench:
+        def __init__(self, *_):
+            pass
+
+        def best_times(self, candidates, _):
+            return {p: taken.get((p.precision, p.token_budget), 1.0) for p in candidates}
+
+        def improved(self, plan, *_):
+            return dataclasses.replace(plan, token_budget=IMPROVED)
+
+    monkeypatch.setattr(tuning, "_Bench", Bench)
+    return taken
+
+
+@pytest.mark.parametrize(
+    ("times", "kept"),
+    [
+        ({("fp32", 384): 0.6, ("fp32", IMPROVED): 0.5}, [("fp32", IMPROVED), ("int8", 96)]),
+        ({("int8", IMPROVED): 1.2}, [("int8", 96), ("fp32", 384)]),
+        ({("fp32", 384): 3.0, ("fp32", IMPROVED): 0.1}, [("int8", 96)]),
+    ],
+    ids=["faster", "slower", "hopeless"],
+)
+def test_tune_keeps_what_is_faster_the_fastest_first(
+    tiny_bundle, monkeypatch, seconds, times, kept
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    seconds.update(times)
+    assert main(["tune", str(tiny_bundle)]) == 0
+    found = stored_plans(open_bundle(tiny_bundle).manifest)
+    assert [(plan.precision, plan.token_budget) for plan in found] == kept
+
+
+def test_tune_does_not_trade_exactness_for_speed(tiny_bundle, monkeypatch, seconds):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    monkeypatch.setattr("fastrerank.plan.this_processor", lambda: BF16)
     whole = open_bundle(tiny_bundle)
     exact = {"fp32": whole.manifest.precisions["fp32"]}
     bundle = dataclasses.replace(
         whole, manifest=dataclasses.replace(whole.manifest, precisions=exact)
     )
-    assert {entry.plan.precision for entry in tune(bundle, lambda _: None, seconds=1)} == {"fp32"}
+    assert {plan.precision for plan in plans(bundle.manifest)} == {"fp32", "bf16"}
+    assert {entry.plan.precision for entry in tune(bundle, lambda _: None)} == {"fp32"}
+
+
+@pytest.fixture
+def bench(tiny_bundle):
+    with ExitStack() as stack:
+        yield tuning._Bench(open_bundle(tiny_bundle), stack)
+
+
+def test_of_the_numbers_that_tune_tries_the_fastest_are_taken(tiny_bundle, monkeypatch, bench):
+    times = {128: 2.0, 256: 0.5}
+    monkeypatch.setattr(
+        bench, "best_times", lambda tried, _: {p: times.get(p.token_budget, 1.0) for p in tried}
+    )
+    plan = choose(open_bundle(tiny_bundle).manifest, runtime="onnxruntime", precision="fp32").plan
+    improved = bench.improved(plan, lambda _: None, float("inf"))
+    assert improved == dataclasses.replace(plan, token_budget=256)
+
+
+def test_tune_measures_once_when_its_time_is_up(tiny_bundle, monkeypatch, bench):
+    calls = []
+    monkeypatch.setattr(tuning.PairScorer, "score", lambda _, pairs: calls.append(pairs))
+    bench.best_times(plans(open_bundle(tiny_bundle).manifest)[:1], float("-inf"))
+    assert len(calls) == 2  # the first to warm up
 
 
 @pytest.mark.parametrize("what", ["home", "is_dir"])

@@ -32,6 +32,7 @@ from fastrerank.documents import document_text, well_formed
         ("instruction", 5),
         ("documents", "one string"),
         ("documents", b"bytes"),
+        ("documents", bytearray(b"bytes")),
         ("documents", {"text": "one mapping"}),
         ("documents", None),
         ("documents", 7),
@@ -106,8 +107,12 @@ def test_a_mapping_without_text_is_an_error(document):
 
 
 def test_a_field_without_json_form_is_an_error():
-    with pytest.raises(InvalidRequestError, match=r"documents\[0\]\['x'\]"):
-        document_text({"x": object()}, 0, ["x"])
+    deep = []
+    for _ in range(100_000):
+        deep = [deep]
+    for value in (object(), deep):
+        with pytest.raises(InvalidRequestError, match=r"documents\[0\]\['x'\]"):
+            document_text({"x": value}, 0, ["x"])
 
 
 @given(st.text(st.characters()))

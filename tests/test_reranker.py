@@ -1,6 +1,8 @@
+import gc
 import json
 import math
 import threading
+import weakref
 from collections import UserDict
 from dataclasses import FrozenInstanceError
 from types import MappingProxyType
@@ -156,14 +158,15 @@ def test_truncate_decides_what_is_read(tiny):
 
 
 def test_a_batch_of_requests_is_answered_as_each_alone(reranker):
+    alike = [DOCUMENTS[0], *DOCUMENTS]
     requests = [
-        {"query": QUERY, "documents": DOCUMENTS, "top_n": 3, "return_documents": True},
+        {"query": QUERY, "documents": alike, "top_n": 3, "return_documents": True},
         {"query": "bears", "documents": []},
         RerankRequest(query="bears", documents=["a bear " * 300, ""], max_tokens_per_doc=50),
     ]
     together = reranker.rerank_many(requests)
     alone = [
-        reranker.rerank(QUERY, DOCUMENTS, top_n=3, return_documents=True),
+        reranker.rerank(QUERY, alike, top_n=3, return_documents=True),
         reranker.rerank("bears", []),
         reranker.rerank("bears", ["a bear " * 300, ""], max_tokens_per_doc=50),
     ]
@@ -237,6 +240,7 @@ def test_max_length_caps_a_pair(reranker):
 @pytest.mark.parametrize(
     ("argument", "value", "shown"),
     [
+        ("model", 5, "path of a bundle"),
         ("precision", "fp16", "int8"),
         ("runtime", "tensorrt", "onnxruntime"),
         ("threads", 0, "at least 1"),
@@ -258,6 +262,7 @@ def test_raw_scores_are_the_logits_of_the_relevance(reranker):
     logits, scores = reranker.score(pairs, raw=True), reranker.score(pairs)
     expected = [1 / (1 + math.exp(-x)) for x in logits.tolist()]
     assert scores == pytest.approx(np.array(expected), abs=1e-6)
+    assert scores.dtype == logits.dtype == np.float32
 
 
 def test_calibration_moves_scores_and_keeps_the_order(tmp_path):
@@ -282,6 +287,15 @@ def test_a_closed_reranker_says_so(tiny_bundle):
     with pytest.raises(ClosedError):
         reranker.score([("w9", "w8")])
     reranker.close()
+
+
+def test_closing_frees_the_model(tiny_bundle):
+    reranker = Reranker(tiny_bundle)
+    reranker.rerank("w9", ["w8"])
+    session = weakref.ref(reranker._scorer._session)
+    reranker.close()
+    gc.collect()
+    assert session() is None
 
 
 def test_counting_tokens(tiny):

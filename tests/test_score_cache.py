@@ -1,10 +1,12 @@
 """Scores kept for when a pair comes again: the same as scored anew, bounded, safe with threads."""
 
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tiny import edit_manifest, write_tiny_bundle
 
 from fastrerank import InvalidRequestError, Reranker
 from fastrerank.scoring import PairScorer
@@ -56,6 +58,34 @@ def test_a_cut_document_is_another_pair(tiny_bundle):
                 answer = cached.rerank("w10", [text], **options)
                 expected = plain.rerank("w10", [text], **options)
                 assert answer.results == expected.results
+
+
+QUERY, DOCUMENT = {"part": "query"}, {"part": "document", "type_id": 1}
+
+
+@pytest.mark.parametrize(
+    ("template", "pairs"),
+    [
+        ([QUERY, DOCUMENT], [("w10", "w20 w33"), ("w10 w20", "w33")]),
+        ([DOCUMENT, QUERY], [("w10", "w20"), ("w33", "w20")]),
+    ],
+)
+def test_another_query_is_another_pair_wherever_it_stands(tmp_path, runs, template, pairs):
+    edit_manifest(write_tiny_bundle(tmp_path), template=template)
+    with Reranker(tmp_path, score_cache=10) as reranker:
+        for pair in pairs:
+            reranker.score([pair])
+    assert sum(runs) == 2
+
+
+def test_a_pickled_reranker_loads_again_with_a_cache(tiny_bundle, runs):
+    with (
+        Reranker(tiny_bundle, score_cache=10) as reranker,
+        pickle.loads(pickle.dumps(reranker)) as other,
+    ):
+        for _ in range(2):
+            other.score([("w10", "w20")])
+    assert sum(runs) == 1
 
 
 @given(calls=st.lists(PAIRS, max_size=6))

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer
 from fastrerank import InvalidRequestError
 from fastrerank.bundle import open_bundle
 from fastrerank.collate import collate
-from fastrerank.tokenization import QUERY_SHARE, Pair, PairTokenizer
+from fastrerank.tokenization import Pair, PairTokenizer
 
 BUNDLE = open_bundle()
 PATH = BUNDLE.verified(BUNDLE.manifest.tokenizer)
@@ -54,12 +54,18 @@ def test_a_cut_pair_keeps_special_tokens_and_the_query_up_to_its_share(
     encoding = encode(tokenizer, query, document, truncate=side)
     ids = arrays(encoding)["input_ids"]
     query_tokens, document_tokens = tokenizer.count_tokens([query, document])
-    kept = min(query_tokens, max(1, int((max_length - 3) * QUERY_SHARE)))
+    kept = min(query_tokens, max(1, (max_length - 3) * 3 // 4))
     assert len(ids) == encoding.length <= max_length
     assert [i for i, token in enumerate(ids) if token in (CLS, SEP)] == [0, kept + 1, len(ids) - 1]
     assert encoding.query.truncated == (query_tokens > kept)
     assert encoding.truncated == (document_tokens > max_length - 3 - kept)
     assert encoding.truncated or len(encoding.document) == document_tokens
+
+
+def test_a_query_keeps_three_quarters_of_what_special_tokens_leave():
+    query = PairTokenizer(PATH, TEMPLATE, 512).encode_query("a " * 600)
+    assert query.before[[0, -1]].tolist() == [CLS, SEP]
+    assert (len(query.before) - 2, query.room) == (381, 128)
 
 
 def test_truncation_side_decides_which_end_is_kept():
@@ -101,6 +107,16 @@ def test_a_length_without_room_is_refused(max_length):
         PairTokenizer(PATH, TEMPLATE, max_length)
 
 
+def test_a_tokenizer_that_would_cut_and_pad_by_itself_does_neither(oracle, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    other = Tokenizer.from_str(oracle.to_str())
+    other.enable_truncation(2)
+    other.enable_padding(length=9)
+    other.save(str(path))
+    texts = ["", "one", "one two three"]
+    assert PairTokenizer(path, TEMPLATE, 512).count_tokens(texts) == [0, 1, 3]
+
+
 @settings(max_examples=20)
 @given(st.lists(texts, min_size=1, max_size=6))
 def test_a_batch_is_padded_on_the_right(documents):
@@ -108,11 +124,11 @@ def test_a_batch_is_padded_on_the_right(documents):
     query = tokenizer.encode_query("a query")
     encodings = tokenizer.encode_pairs([Pair(query, text) for text in documents])
     longest = max(encoding.length for encoding in encodings)
-    batch = collate(encodings, ["input_ids", "attention_mask", "position_ids"], 0, longest)
+    batch = collate(encodings, ["input_ids", "attention_mask", "position_ids"], 7, longest)
     for row, encoding in enumerate(encodings):
         alone = arrays(encoding)["input_ids"]
         padded = batch["input_ids"][row]
         assert padded[: len(alone)].tolist() == alone
-        assert not padded[len(alone) :].any()
+        assert (padded[len(alone) :] == 7).all()
         assert batch["attention_mask"][row].sum() == len(alone)
     assert (batch["position_ids"] == np.arange(batch["input_ids"].shape[1])).all()

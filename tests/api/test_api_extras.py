@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastrerank.cli import main
 from fastrerank.commands import serve
 from fastrerank.errors import InvalidRequestError
 
@@ -63,6 +64,35 @@ def test_a_missing_extra_says_how_to_install_it(use, blocked, extra):
 )
 def test_the_bundles_of_the_command(models, loaded):
     assert serve._loaded(models, lambda bundle="default": bundle) == loaded
+
+
+def test_every_option_reaches_the_model_the_application_or_the_server(monkeypatch):
+    passed = {}
+    for name in (
+        "fastrerank.commands.serve.Reranker",
+        "fastrerank.asgi.create_app",
+        "uvicorn.run",
+    ):
+        monkeypatch.setattr(name, lambda *_, **options: passed.update(options))
+    monkeypatch.setenv(serve.KEY_VARIABLE, "secret")
+    options = {
+        "precision": "fp32",
+        "threads": 3,
+        "max_length": 9,
+        "window": 8,
+        "api": "tei",
+        "concurrency": 5,
+        "port": 9000,
+    }
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    assert main(["serve", *arguments, "--max-request-mib=4"]) == 0
+    assert passed == {
+        **options,
+        "api_key": "secret",
+        "max_request_bytes": 4 * 2**20,
+        "host": "127.0.0.1",
+        "timeout_graceful_shutdown": 30,
+    }
 
 
 def test_a_name_is_served_once():

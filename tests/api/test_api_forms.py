@@ -14,6 +14,7 @@ from fake_reranker import FakeReranker
 import fastrerank.api
 from fastrerank.api import APIS, handle
 from fastrerank.api.contextual import _cut
+from fastrerank.api.shapes import raw
 
 FIVE = list(RESPONSES)
 LLAMAS = [
@@ -236,6 +237,7 @@ MORE_BAD = {
         ({"documents": [{"title": "b"}]}, "documents[0].text", "missing"),
         ({"max_tokens_per_doc": 0}, "max_tokens_per_doc", "value"),
         ({"priority": "high"}, "priority", "type"),
+        ({"priority": float("inf")}, "priority", "value"),
         ({"truncation": "yes"}, "truncation", "type"),
         ({"parameters": []}, "parameters", "type"),
     ],
@@ -247,6 +249,9 @@ MORE_BAD = {
         ({"stray": 1}, "stray", "unknown"),
         ({"documents": ["a", "w " * 8000]}, "documents[1]", "too_long"),
         ({"documents": ["w " * 7000] * 60}, None, "too_long"),
+        ({"documents": ["w " * 3000] * 140}, None, "too_long"),
+        ({"documents": ["w " * 3500], "query": "q " * 5000}, "documents[0]", "too_long"),
+        ({"instruction": "i " * 8000}, "documents[0]", "too_long"),
     ],
     "cohere": [
         ({"documents": [{"text": "a"}]}, "documents[0]", "type"),
@@ -276,6 +281,18 @@ def test_a_bad_field_is_named_in_the_form_of_the_api(fake, api, changes, param, 
         assert body["error"]["param"] == param
         assert body["error"]["type"] == "invalid_request_error"
         assert body["error"]["message"].startswith(param)
+
+
+@pytest.mark.parametrize(("api", "most"), [("cohere-v1", 10_000), ("voyage", 1_000)])
+def test_as_many_documents_are_taken_as_the_api_takes(fake, api, most):
+    good(fake, api, documents=["a"] * most)
+    assert bad(fake, api, documents=["a"] * (most + 1))[0] == 400
+
+
+def test_a_long_value_is_shown_by_its_beginning(fake):
+    _, body = bad(fake, "generic", top_n="x" * 100_000)
+    assert '"xxx' in body["error"]["message"]
+    assert len(json.dumps(body)) < 1000
 
 
 def param_path(param):
@@ -337,6 +354,9 @@ def test_jina(fake):
     assert body["results"][0]["document"] == {"text": TEXTS[body["results"][0]["index"]]}
     assert good(fake, "jina", top_n=2)["results"] == body["results"]  # its default
     assert "document" not in good(fake, "jina", return_documents=False)["results"][0]
+    good(fake, "jina", max_doc_length=3)
+    assert fake.calls[-1].max_tokens_per_doc == 3
+    assert bad(fake, "jina", documents=["w " * 99], truncation=False)[0] == 422
     assert bad(fake, "jina", top_n=0) == (
         422,
         {"detail": "top_n must be an integer, at least 1, got 0"},
@@ -362,6 +382,15 @@ def test_pinecone(fake):
     status, error = bad(fake, "pinecone", documents=LLAMAS, rank_fields=["absent"])
     assert status == error["status"] == 400
     assert error["error"]["code"] == "INVALID_ARGUMENT"
+    start = {"parameters": {"truncate": "START"}}
+    assert len(good(fake, "pinecone", documents=LLAMAS, top_n=1, **start)["data"]) == 1
+    assert fake.calls[-1].truncate == "start"
+    fake.closed = True
+    assert bad(fake, "pinecone", documents=LLAMAS)[1]["error"]["code"] == "UNAVAILABLE"
+
+
+def test_infinity_names_its_model_where_none_is_asked_for(fake):
+    assert good(fake, "infinity", model=None)["model"] == fake.model_name
 
 
 def test_tei(fake):
@@ -374,8 +403,11 @@ def test_tei(fake):
     long = {**request, "texts": ["w " * 99]}
     assert handle(fake, "tei", long)[0] == 413
     assert handle(fake, "tei", {**long, "truncate": True})[0] == 200
-    handle(fake, "tei", {**long, "truncate": True, "truncation_direction": "Left"})
-    assert fake.calls[-1].truncate == "start"
+    for direction in ("left", "Left"):
+        handle(fake, "tei", {**long, "truncate": True, "truncation_direction": direction})
+        assert fake.calls[-1].truncate == "start"
+    fake.closed = True
+    assert handle(fake, "tei", request)[1]["error_type"] == "Unhealthy"
 
 
 def test_tei_raw_scores_are_the_logits(fake):
@@ -386,3 +418,8 @@ def test_tei_raw_scores_are_the_logits(fake):
     _, raw = handle(fake, "tei", {**request, "raw_scores": True})
     for score, logit in zip(plain, raw, strict=True):
         assert 1 / (1 + math.exp(-logit["score"])) == pytest.approx(score["score"], abs=1e-12)
+
+
+def test_a_score_that_is_rounded_to_0_or_1_has_a_raw_one():
+    assert raw(0.0) < -700
+    assert raw(1.0) > 30

@@ -64,6 +64,7 @@ def test_the_key(reranker):
             {"Authorization": "Bearer sécret".encode()},
             {"authorization": "bearer sécret".encode()},
             {"Api-Key": "sécret".encode()},
+            {"X-Portkey-API-Key": "sécret".encode()},
         ):
             assert httpx.post(f"{url}/v2/rerank", json=BODY, headers=headers).status_code == 200
         for headers in (
@@ -71,10 +72,31 @@ def test_the_key(reranker):
             {"Authorization": "Bearer wrong"},
             {"Authorization": "Bearer"},
             {"Authorization": "sécret".encode()},
+            {"Authorization": "Basic sécret".encode()},
         ):
             response = httpx.post(f"{url}/v2/rerank", json=BODY, headers=headers)
             assert response.status_code == 401
             assert "key" in response.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("api", "path", "error"),
+    [
+        (None, "/pinecone/rerank", "UNAUTHENTICATED"),
+        (None, "/together/v1/rerank", "authentication_error"),
+        ("contextual", "/v1/rerank", '"loc"'),
+    ],
+)
+def test_a_missing_key_is_told_in_the_form_of_the_api(reranker, api, path, error):
+    with served(reranker, api=api, api_key="secret") as url:
+        response = httpx.post(f"{url}{path}", json=BODY)
+    assert response.status_code == 401
+    assert error in response.text
+
+
+def test_the_one_api_that_is_served_answers_at_its_own_path(reranker):
+    with served(reranker, api="together") as url:
+        assert httpx.post(f"{url}/v1/rerank", json=BODY).json()["object"] == "rerank"
 
 
 @pytest.mark.parametrize("chunked", [True, False])
@@ -86,6 +108,40 @@ def test_a_large_request_is_refused_in_the_form_of_its_api(reranker, chunked):
             response = httpx.post(f"{url}/together/v1/rerank", content=sent)
             assert response.status_code == status
         assert response.json()["error"]["code"] == "request_too_large"
+
+
+def sent(app, receive, headers=()):
+    """Return what the application sends for a request whose body comes from `receive`."""
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/v1/rerank",
+        "query_string": b"",
+        "headers": headers,
+        "server": ("local", 80),
+    }
+    messages = []
+
+    async def send(message):
+        messages.append(message)
+
+    asyncio.run(app(scope, receive, send))
+    return messages
+
+
+def test_a_request_that_states_its_length_is_refused_before_it_is_read(reranker):
+    async def receive():
+        raise AssertionError("the body was read")
+
+    app = create_app(reranker, max_request_bytes=5)
+    assert sent(app, receive, [(b"content-length", b"6")])[0]["status"] == 413
+
+
+def test_who_goes_before_the_request_is_read_gets_no_answer(reranker):
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    assert sent(create_app(reranker), receive) == []
 
 
 @pytest.mark.parametrize(
@@ -240,9 +296,12 @@ def command(tmp_path):
         text=True,
         env={**os.environ, "PYTHONPATH": source, "FASTRERANK_API_KEY": "k"},
     )
+    limit = threading.Timer(60, process.kill)  # what waits for its output waits no longer
+    limit.start()
     try:
         yield process, f"http://127.0.0.1:{port}"
     finally:
+        limit.cancel()
         process.kill()
         process.communicate()
 
@@ -250,6 +309,7 @@ def command(tmp_path):
 def test_the_command_ends_after_the_requests_under_way(command):
     process, url = command
     wait_for(f"{url}/health", process)
+    assert httpx.post(f"{url}/v1/rerank", json=BODY).status_code == 401
     headers = {"Authorization": "Bearer k"}
     with concurrent.futures.ThreadPoolExecutor(1) as pool:
         answer = pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY, headers=headers)

@@ -31,6 +31,7 @@ BODY = {"model": "asked-for", "query": QUERY, "documents": DOCUMENTS}
         ("https://api.cohere.ai/v2/rerank", "cohere"),
         ("https://api.jina.ai/v1/rerank", "jina"),
         ("https://api.voyageai.com/v1/rerank", "voyage"),
+        ("https://ai.mongodb.com/v1/rerank", "voyage"),
         ("https://api.pinecone.io/rerank", "pinecone"),
         ("http://localhost:8000/v1/rerank", "generic"),
         ("http://localhost:8000/rerank", "generic"),

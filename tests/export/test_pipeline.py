@@ -9,7 +9,9 @@ import onnx
 import pytest
 from checkpoints import SMALL, TOKENIZER, export, save_checkpoint
 from fastrerank.export import pipeline
+from fastrerank.export.output import appearing
 from onnx import numpy_helper
+from tokenizers import Tokenizer
 from transformers import (
     BertConfig,
     BertForSequenceClassification,
@@ -109,6 +111,41 @@ def test_a_window_that_holds_nothing_is_refused(tmp_path, window):
         export(source, tmp_path / "b")
 
 
+def test_golden_logits_may_be_off_by_less_than_they_differ(bundle):
+    golden = open_bundle(bundle).manifest.golden
+    for precision, tolerance in golden.tolerance.items():
+        assert tolerance < np.std([pair.logits[precision] for pair in golden.pairs]) / 2
+
+
+def test_the_padding_of_the_tokenizer_is_written_down_and_not_done_by_it(checkpoint, tmp_path):
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    tokenizer = BertTokenizerFast(tokenizer_file=str(TOKENIZER), pad_token="[MASK]")
+    tokenizer.save_pretrained(source)
+    file = str(source / "tokenizer.json")
+    cutting = Tokenizer.from_file(file)
+    cutting.enable_truncation(8)
+    cutting.enable_padding(length=8)
+    cutting.save(file)
+    export(source, tmp_path / "b", precisions=("fp32",))
+    assert open_bundle(tmp_path / "b").manifest.pad_id == tokenizer.pad_token_id == 103
+    written = json.loads((tmp_path / "b/tokenizer.json").read_text())
+    assert (written["truncation"], written["padding"]) == (None, None)
+
+
+def test_outliers_are_looked_for_in_pairs_of_the_whole_sample(checkpoint, tmp_path, monkeypatch):
+    given = []
+
+    def stopped(_, calibration):
+        given.extend(calibration)
+        raise ExportError("seen enough")
+
+    monkeypatch.setattr(pipeline, "quantize_int8", stopped)
+    with pytest.raises(ExportError, match="seen enough"):
+        export(checkpoint, tmp_path / "b", precisions=("int8", "fp32"))
+    assert len(given) == pytest.approx(48, abs=8)
+    assert len({inputs["input_ids"].tobytes() for inputs in given}) == len(given)
+
+
 def corrupted(quantize):
     def corrupt(model, calibration):
         model = quantize(model, calibration)
@@ -184,6 +221,24 @@ def test_force_replaces_nothing_but_bundles(checkpoint, tmp_path):
     with pytest.raises(ExportError, match="no bundle"):
         export(checkpoint, tmp_path / "precious", force=True)
     assert (tmp_path / "precious/file").exists()
+
+
+def test_a_bundle_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+    output = tmp_path / "b"
+    output.mkdir()
+    (output / MANIFEST_NAME).write_text("old")
+    rename = Path.rename
+
+    def refused(path, target):
+        if path.name == "bundle":
+            raise OSError("busy")
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", refused)
+    with pytest.raises(OSError, match="busy"), appearing(output, None, force=True) as directory:
+        (directory / MANIFEST_NAME).write_text("new")
+    assert (output / MANIFEST_NAME).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [output]
 
 
 @pytest.mark.parametrize("add", [None, "one"])
@@ -318,6 +373,29 @@ def test_wrong_options_are_refused(checkpoint, tmp_path, options, words):
     with pytest.raises(ExportError, match=words):
         export(checkpoint, tmp_path / "b", **options)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_every_option_of_the_command_reaches_the_export(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        pipeline, "export_bundle", lambda source, output, options, report: asked.append(options)
+    )
+    options = {
+        "name": "mine",
+        "revision": "main",
+        "license": "mit",
+        "max_length": 9,
+        "window": 8,
+        "label_column": 0,
+        "calibration": tmp_path / "pairs.jsonl",
+        "add": "one",
+    }
+    arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    flags = ["--precision=fp32", "--allow-drift", "--force"]
+    assert main(["export", "source", str(tmp_path), *arguments, *flags]) == 0
+    assert asked == [
+        pipeline.ExportOptions(precisions=("fp32",), allow_drift=True, force=True, **options)
+    ]
 
 
 @pytest.mark.slow

@@ -2,12 +2,12 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from encoders import HIDDEN, VOCABULARY, Encoder, encoder, feeds, run_model
+from encoders import HIDDEN, VOCABULARY, Encoder, encoder, feeds
 from fastrerank.export.graph import Graph
 from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
 from fastrerank.export.quantize import quantize_channels, quantize_int8, quantize_rows
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
@@ -137,11 +137,3 @@ def test_a_shared_weight_is_stored_once():
     quantized = Graph(quantize_int8(build.model(x)))
     stored = [name for name, t in quantized.initializers.items() if tuple(t.dims) == (64, 64)]
     assert len(stored) == 1
-
-
-@settings(deadline=None, max_examples=10)
-@given(seed=st.integers(0, 1000), length=st.integers(1, 40))
-def test_int8_scores_of_one_pair_repeat(seed, length):
-    model = quantize_int8(wide_encoder())
-    inputs = feeds(1, length, seed)
-    np.testing.assert_array_equal(run_model(model, inputs), run_model(model, inputs))

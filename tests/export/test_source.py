@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoints import SMALL, TOKENIZER, export, save_checkpoint, save_family
+from fastrerank.export.source import load_source
 from transformers import (
     BertForSequenceClassification,
     BertForTokenClassification,
@@ -28,11 +29,19 @@ def test_any_front_matter_of_the_source_is_survived(checkpoint, tmp_path, licens
     assert stated == {"[mit, apache-2.0]": "mit, apache-2.0", "{a: b}": "{'a': 'b'}"}.get(license)
 
 
-def test_the_licence_is_read_from_the_model_card(checkpoint, tmp_path):
+def test_the_licence_is_read_from_the_model_card_unless_it_is_given(checkpoint, tmp_path):
     source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
     (source / "README.md").write_text("---\nlicense: mit\n---\n# A model\n")
     export(source, tmp_path / "b", precisions=("fp32",))
     assert open_bundle(tmp_path / "b").manifest.source.license == "mit"
+    assert load_source(str(source), license_name="apache-2.0").about.license == "apache-2.0"
+
+
+def test_no_more_tokens_are_read_than_the_tokenizer_allows(checkpoint, tmp_path):
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    (source / "tokenizer_config.json").write_text(json.dumps(settings | {"model_max_length": 20}))
+    assert load_source(str(source)).max_length == 20
 
 
 def test_a_tokenizer_without_token_types_gives_zeros(checkpoint, tmp_path):
