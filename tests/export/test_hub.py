@@ -81,6 +81,6 @@ def test_a_hub_id_is_downloaded_and_its_commit_kept(hub, tmp_path):
 def test_what_the_hub_does_not_have_is_an_error(hub, tmp_path):
     done = export(hub, tmp_path, "team/missing", str(tmp_path / "bundle"))
     assert done.returncode == 1
-    assert "cannot download 'team/missing'" in done.stderr
+    assert "the hub gives no model of that name" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "bundle").exists()
