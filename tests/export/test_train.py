@@ -72,7 +72,9 @@ def mined(smoke_folder, tmp_path_factory):
 
 
 def trainer_of(mined, **settings):
-    settings = loop.Settings(**{"lists": 2, "warmup": 2, "supervise": (0, 2), **settings})
+    settings = loop.Settings(
+        **{"lists": 2, "part": 1, "warmup": 2, "supervise": (0, 2), **settings}
+    )
     packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), settings.exit_after)
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
 

@@ -72,12 +72,15 @@ def run(arguments: argparse.Namespace) -> int:
         add=arguments.add,
     )
     # What an export leaves half done is removed when it ends by an exception, as on Ctrl-C.
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    export_bundle(
-        arguments.source,
-        arguments.output,
-        options,
-        report=lambda line: print(line, file=sys.stderr, flush=True),
-    )
+    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        export_bundle(
+            arguments.source,
+            arguments.output,
+            options,
+            report=lambda line: print(line, file=sys.stderr, flush=True),
+        )
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(arguments.output)
     return 0
