@@ -42,6 +42,18 @@ def test_scores_are_the_known_ones_in_input_order(tiny, query, documents):
     assert logits == pytest.approx(np.array(expected), abs=1e-5)
 
 
+@pytest.mark.parametrize("precision", ["fp32", "int8"])
+def test_a_pair_without_any_token_is_read_as_one_padding_token(tmp_path, precision):
+    bundle = write_tiny_bundle(tmp_path)
+    edit_manifest(bundle, template=[{"part": "query"}, {"part": "document"}], pad_id=0)
+    with Reranker(bundle, precision=precision) as reranker:
+        logits = reranker.score([("", ""), ("", "w40 w60"), ("", "")], raw=True)
+        response = reranker.rerank("", ["", "w40 w60"])
+    assert logits == pytest.approx([-5, 0, -5])  # (mean id - 50) / 10
+    assert [result.index for result in response.results] == [1, 0]
+    assert response.usage.prompt_tokens == 1 + 2
+
+
 @settings(max_examples=50)
 @given(words, st.lists(words, max_size=60), st.integers(1, 70))
 def test_every_index_is_ranked_once_by_falling_score_ties_in_order(tiny, query, documents, top_n):

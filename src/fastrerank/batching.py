@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 def batches(
     lengths: NDArray[np.int64], token_budget: int, *, equal: bool = False
 ) -> Iterator[NDArray[np.int64]]:
-    """Yield the positions of `lengths` in batches, longest pairs first.
+    """Yield the positions of `lengths`, each at least 1, in batches, longest pairs first.
 
     A batch holds at most `token_budget` tokens, padding to its longest pair counted, and at least
     one pair: a pair above the budget is a batch of its own. Every position is in one batch. The
@@ -20,7 +20,7 @@ def batches(
     start = 0
     while start < len(order):
         longest = int(lengths[order[start]])
-        stop = start + max(token_budget // max(longest, 1), 1)
+        stop = start + max(token_budget // longest, 1)
         batch = order[start:stop]
         if equal:
             batch = batch[lengths[batch] == longest]

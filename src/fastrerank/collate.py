@@ -14,10 +14,7 @@ Array = NDArray[np.int64]
 def collate(
     encodings: Sequence[Encoding], inputs: Sequence[str], pad_id: int, length: int
 ) -> dict[str, Array]:
-    """Return the named inputs of a batch, each int64 [batch, length], padded on the right.
-
-    A pair without any token, where a tokenizer adds none, is one padding token that is read.
-    """
+    """Return the named inputs of a batch, each int64 [batch, length], padded on the right."""
     shape = (len(encodings), length)
     return {name: _INPUTS[name](encodings, shape, pad_id) for name in inputs}
 
@@ -52,7 +49,7 @@ def _token_type_ids(encodings: Sequence[Encoding], shape: tuple[int, int], _: in
 
 
 def _attention_mask(encodings: Sequence[Encoding], shape: tuple[int, int], _: int) -> Array:
-    lengths = np.array([max(1, encoding.length) for encoding in encodings])
+    lengths = np.array([encoding.length for encoding in encodings])
     return (np.arange(shape[1]) < lengths[:, None]).astype(np.int64)
 
 

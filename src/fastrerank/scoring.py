@@ -125,15 +125,14 @@ class PairScorer:
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
 
     def _padded(self, lengths: NDArray[np.int64]) -> NDArray[np.int64]:
-        read = np.maximum(lengths, 1)  # collate's, where there is no token
-        rounded: NDArray[np.int64] = -(-read // self._multiple) * self._multiple
+        rounded: NDArray[np.int64] = -(-lengths // self._multiple) * self._multiple
         return np.minimum(rounded, self._manifest.max_length)
 
     def _run(self, batch: _Batch) -> None:
         inputs, pad_id = self._manifest.inputs, self._manifest.pad_id
         if self._single:
             for position, encoding in zip(batch.positions, batch.encodings, strict=True):
-                arrays = collate([encoding], inputs, pad_id, max(1, encoding.length))
+                arrays = collate([encoding], inputs, pad_id, encoding.length)
                 batch.outputs[position] = self._session.run(arrays)[0]
         else:
             arrays = collate(batch.encodings, inputs, pad_id, batch.length)

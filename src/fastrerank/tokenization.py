@@ -72,8 +72,11 @@ class Encoding(NamedTuple):
 
     @property
     def length(self) -> int:
-        """The tokens of the pair, special tokens included."""
-        return len(self.query.before) + len(self.document) + len(self.query.after)
+        """The tokens that the model reads, special tokens included.
+
+        At least 1: a pair without any, of a tokenizer that adds none, is read as one padding token.
+        """
+        return max(1, len(self.query.before) + len(self.document) + len(self.query.after))
 
 
 class PairTokenizer:
