@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from fastrerank import InvalidRequestError, MissingExtraError, Reranker, plan_store, tuning
 from fastrerank.bundle import open_bundle
 from fastrerank.cli import main
-from fastrerank.plan import Plan, choose, plans
+from fastrerank.plan import Plan, choose, may_replace, plans
 from fastrerank.plan_store import plan_path, store_plans, stored_plans
 from fastrerank.processor import Processor, this_processor
 from fastrerank.tuning import tune
@@ -64,6 +64,37 @@ def test_auto_takes_openvino_where_it_is_faster_and_as_exact(
     else:
         assert choice.plan.runtime == "onnxruntime"
         assert choice.reason == "openvino is not installed"
+
+
+@pytest.mark.parametrize("asked", [{"precision": "fp32"}, {"runtime": "onnxruntime"}])
+@pytest.mark.parametrize("processor", [PLAIN, AMX])
+def test_what_was_asked_for_is_the_reason(installed, asked, processor):
+    assert choose(manifest("fp32", "int8"), processor=processor, **asked).reason == "asked for"
+
+
+@pytest.mark.parametrize("processor", [BF16, AMX])
+def test_weights_in_fp32_alone_are_never_multiplied_in_bf16_unasked(monkeypatch, processor):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    plan = choose(manifest("fp32"), runtime="openvino", processor=processor).plan
+    assert plan.precision == "fp32"
+
+
+@pytest.mark.parametrize(
+    ("precisions", "processor", "taken"),
+    [
+        (["int8"], PLAIN, {"int8", "fp32"}),
+        (["int8"], BF16, {"int8", "bf16", "fp32"}),
+        (["fp32", "int8"], AMX, {"bf16", "fp32"}),  # by default bf16: int8 is less exact
+        (["fp32"], AMX, {"fp32"}),
+    ],
+)
+def test_tune_may_take_what_is_no_less_exact_than_the_default(
+    monkeypatch, precisions, processor, taken
+):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    default, *others = plans(manifest(*precisions), processor)
+    found = {default, *(plan for plan in others if may_replace(default, plan))}
+    assert {plan.precision for plan in found} == taken
 
 
 def test_openvino_computes_with_the_most_exact_weights(monkeypatch):

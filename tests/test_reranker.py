@@ -277,20 +277,6 @@ def test_raw_scores_are_the_logits_of_the_relevance(reranker):
     assert scores.dtype == logits.dtype == np.float32
 
 
-def test_calibration_moves_scores_and_keeps_the_order(tmp_path):
-    plain = write_tiny_bundle(tmp_path)
-    documents = ["w10", "w50", "w90"]
-    with Reranker(plain) as reranker:
-        before = reranker.rerank("w9", documents)
-    edit_manifest(plain, calibration_scale=0.5, calibration_offset=1.0)
-    with Reranker(plain) as reranker:
-        after = reranker.rerank("w9", documents)
-    assert [r.index for r in before.results] == [r.index for r in after.results]
-    for one, other in zip(before.results, after.results, strict=True):
-        logit = math.log(one.relevance_score / (1 - one.relevance_score))
-        assert other.relevance_score == pytest.approx(1 / (1 + math.exp(-(0.5 * logit + 1))))
-
-
 def test_a_closed_reranker_says_so(tiny_bundle):
     with Reranker(tiny_bundle) as reranker:
         reranker.rerank("w9", ["w8"])

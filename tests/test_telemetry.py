@@ -38,6 +38,22 @@ def test_the_runtimes_report_nothing_and_leave_no_id(tmp_path, runtime, before):
     assert (done.returncode, done.stdout) == (0, "[]\n"), done.stderr
 
 
+@pytest.mark.parametrize("runtime", ["onnxruntime", "openvino"])
+def test_the_first_models_of_a_process_can_be_loaded_by_threads_at_once(runtime):
+    if find_spec(runtime) is None:
+        pytest.skip(f"pip install 'fastrerank[{runtime}]'")
+    program = f"""
+from concurrent.futures import ThreadPoolExecutor
+from fastrerank import Reranker
+
+with ThreadPoolExecutor(4) as pool:
+    loads = [pool.submit(Reranker, "small", runtime="{runtime}", threads=1) for _ in range(4)]
+print([load.result().runtime for load in loads])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout == f"{[runtime] * 4}\n", done.stderr
+
+
 def test_who_has_imported_onnx_runtime_already_is_kept_still(monkeypatch):
     calls = []
     loaded = SimpleNamespace(disable_telemetry_events=lambda: calls.append("off"))

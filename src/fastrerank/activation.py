@@ -1,4 +1,4 @@
-"""Logits to relevance in 0-1."""
+"""The model's outputs to logits, relevance in 0-1, and a ranking."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,24 +18,18 @@ def ranking_logits(outputs: NDArray[np.float32], label_column: int) -> NDArray[n
         logits = outputs[:, 0]
     else:
         logits = outputs[:, label_column] - outputs[:, 1 - label_column]
-    if not np.isfinite(logits).all():
-        position = int(np.flatnonzero(~np.isfinite(logits))[0])
+    broken = logits[~np.isfinite(logits)]
+    if broken.size:
         raise InferenceError(
-            f"the model returned {logits[position]} for pair {position}: its weights or its"
-            " precision are broken; check it with `fastrerank verify BUNDLE`"
+            f"the model returned {broken[0]}: its weights or its precision are broken; check it"
+            " with `fastrerank verify BUNDLE`"
         )
     return logits
 
 
-def relevance(
-    logits: NDArray[np.float32], *, scale: float = 1.0, offset: float = 0.0
-) -> NDArray[np.float64]:
-    """Return sigmoid(scale * logit + offset), float64 of the same shape, without overflow.
-
-    Scale and offset are the model's calibration (Platt scaling); a positive scale never changes the
-    ranking.
-    """
-    z = scale * logits.astype(np.float64) + offset
+def relevance(logits: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the sigmoid of each logit, float64 of the same shape, without overflow."""
+    z = logits.astype(np.float64)
     exp = np.exp(-np.abs(z))
     return np.where(z >= 0, 1.0, exp) / (1.0 + exp)
 

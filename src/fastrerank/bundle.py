@@ -2,7 +2,6 @@
 
 import hashlib
 from dataclasses import dataclass
-from importlib import resources
 from os import PathLike
 from pathlib import Path, PurePosixPath
 
@@ -11,6 +10,7 @@ from .manifest import MANIFEST_NAME, FileEntry, Manifest, manifest_name
 from .onnx_file import external_data_paths
 
 DEFAULT_MODEL = "default"
+_MODELS = Path(__file__).parent / "models"  # installed with the package
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,10 +45,11 @@ class Bundle:
     def onnx_path(self, precision: str, *, one_pair: bool) -> Path:
         """Return the .onnx file of a precision after it and its weights were checked.
 
-        With `one_pair` that for runs of one pair, where the precision has one.
+        With `one_pair`, the graph that was made for runs of one pair, where the precision has one.
 
         :raises BundleIntegrityError: as `verified`, and if the graph reads a file that the manifest
             does not name for it.
+        :raises BundleFormatError: if it is no ONNX file.
         """
         variant = self.manifest.precisions[precision]
         model = self.verified((variant.one_pair_graph if one_pair else None) or variant.graph)
@@ -98,11 +99,6 @@ def open_bundle(model: str | PathLike[str] | None = None) -> Bundle:
     return Bundle(manifest_path=path, manifest=manifest)
 
 
-def bundled_models() -> list[str]:
-    """Return the names of the models that are installed with the package."""
-    return models_in(_models_directory())
-
-
 def models_in(directory: Path) -> list[str]:
     """Return the names of the models that share a directory, a manifest each."""
     suffix = manifest_name("")
@@ -111,9 +107,9 @@ def models_in(directory: Path) -> list[str]:
 
 def _find(model: str | PathLike[str]) -> Path:
     """Return the path of the manifest."""
-    names = bundled_models()
+    names = models_in(_MODELS)
     if isinstance(model, str) and model in names:  # whatever the working directory holds
-        return _models_directory() / manifest_name(model)
+        return _MODELS / manifest_name(model)
     path = Path(model)
     if (path / MANIFEST_NAME).is_file():
         return path / MANIFEST_NAME
@@ -134,10 +130,6 @@ def _find(model: str | PathLike[str]) -> Path:
         f" (there is: {', '.join(names) or 'none'}): pass the path of a directory that holds"
         f" {MANIFEST_NAME}; `fastrerank export` makes one of a Hugging Face model"
     )
-
-
-def _models_directory() -> Path:
-    return Path(str(resources.files("fastrerank"))) / "models"
 
 
 def sha256(path: Path) -> str:

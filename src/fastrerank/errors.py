@@ -5,7 +5,7 @@ FastRerankError
 ├── BundleError (RuntimeError)            a bundle cannot be used as it is
 │   ├── BundleNotFoundError (FileNotFoundError)   no bundle at that path or of that name
 │   ├── BundleIntegrityError              a file is missing, changed, or outside the bundle
-│   └── BundleFormatError                 the manifest is unreadable or of another version
+│   └── BundleFormatError                 manifest, tokenizer or graph cannot be read
 ├── ExportError (RuntimeError)            a source cannot become a bundle
 │   └── ParityError                       the export drifted from the original model
 ├── InferenceError (RuntimeError)         valid input could not be scored
@@ -32,13 +32,6 @@ class InvalidRequestError(FastRerankError, ValueError):
         """Return this error of an argument inside another: "requests[1]." before its name."""
         return InvalidRequestError(f"{prefix}{self}", param=f"{prefix}{self.param}")
 
-    def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild_invalid_request, (str(self), self.param)
-
-
-def _rebuild_invalid_request(message: str, param: str | None) -> InvalidRequestError:
-    return InvalidRequestError(message, param=param)
-
 
 class BundleError(FastRerankError, RuntimeError):
     """A bundle cannot be used as it is."""
@@ -53,7 +46,7 @@ class BundleIntegrityError(BundleError):
 
 
 class BundleFormatError(BundleError):
-    """The manifest cannot be read, or was written by a newer version."""
+    """Manifest, tokenizer or graph cannot be read, or are of a newer version."""
 
 
 class ExportError(FastRerankError, RuntimeError):

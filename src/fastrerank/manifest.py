@@ -115,11 +115,10 @@ class Source:
 class Manifest:
     """The facts of one bundle.
 
-    `max_length` counts the tokens of a pair, special tokens included. A document of more than
-    two times `window` tokens is scored by its best part of so many; None: as a whole. `template`
-    says how a pair is joined. `activation` turns outputs into 0-1: "sigmoid" of one label, or
-    "softmax" of two, of which `label_column` is the relevant one; the logit is first scaled by
-    `calibration_scale` and shifted by `calibration_offset`.
+    `max_length` counts the tokens of a pair, special tokens included. A document of more than two
+    times `window` tokens is scored by its best window; with None, documents are read as a whole.
+    `template` says how a pair is joined. `activation` turns outputs into 0-1: "sigmoid" of one
+    label, or "softmax" of two, of which `label_column` is the relevant one.
     """
 
     name: str
@@ -139,8 +138,6 @@ class Manifest:
     made_with: dict[str, str]
     created: str
     window: int | None = None
-    calibration_scale: float = 1.0
-    calibration_offset: float = 0.0
     parity: dict[str, Parity] = field(default_factory=dict)
     golden: Golden | None = None
     other_files: list[FileEntry] = field(default_factory=list)
@@ -180,6 +177,7 @@ class Manifest:
 def _check(manifest: Manifest) -> None:
     """Raise BundleFormatError where fields that parse alone contradict each other."""
     parts = [segment.part for segment in manifest.template if segment.part]
+    special = sum(len(segment.ids) for segment in manifest.template)
     first_output = manifest.labels == 1 and manifest.label_column == 0
     two_outputs = manifest.labels == 2 and manifest.label_column in (0, 1)
     faults = {
@@ -189,7 +187,9 @@ def _check(manifest: Manifest) -> None:
         f"labels is {manifest.labels} with label_column {manifest.label_column}": not (
             first_output or two_outputs
         ),
-        "calibration_scale must be above 0": not manifest.calibration_scale > 0,
+        f"max_length is {manifest.max_length}, of which special tokens take {special}": (
+            manifest.max_length < special + 2
+        ),
         f"window is {manifest.window}": manifest.window is not None and manifest.window < 1,
     }
     for fault, present in faults.items():

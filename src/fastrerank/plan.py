@@ -19,6 +19,7 @@ _TOKEN_BUDGET = {ONNXRUNTIME: 384, OPENVINO: 512}
 _TOKEN_BUDGET_SINGLE = 96
 # openvino prepares its kernels anew for every shape, so lengths are rounded to few of them.
 _LENGTH_MULTIPLE = {ONNXRUNTIME: 1, OPENVINO: 16}
+_EXACTNESS = ("int8", "bf16", "fp32")  # the least exact first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +59,13 @@ def plans(manifest: Manifest, processor: Processor | None = None) -> list[Plan]:
         weights = "fp32" if "fp32" in manifest.precisions else found[0].weights
         faster = [_plan(manifest, OPENVINO, "bf16", weights)] if processor.has_bf16 else []
         exact = [_plan(manifest, OPENVINO, "fp32", weights)]
-        # bf16 is closer to the original than int8 and, on matrix units, faster; of a bundle
-        # without int8 it would change the scores.
-        first = processor.has_amx and "int8" in manifest.precisions
-        found = [*faster, *found, *exact] if first else [*found, *faster, *exact]
+        if "int8" not in manifest.precisions:
+            found += [*exact, *faster]  # bf16 would change the scores
+        elif processor.has_amx:
+            # bf16 is closer to the original than int8, and faster on matrix units.
+            found = [*faster, *found, *exact]
+        else:
+            found += [*faster, *exact]
     return found
 
 
@@ -88,15 +92,14 @@ def choose(
         return Choice(plan=measured, reason="measured here by `fastrerank tune`")
     if by_default is None:
         raise _not_offered(offered, runtime, precision)
-    return Choice(plan=by_default, reason=_reason(by_default, offered, runtime, processor))
+    if (runtime, precision) != ("auto", "auto"):
+        return Choice(plan=by_default, reason="asked for")
+    return Choice(plan=by_default, reason=_reason(by_default, offered, processor))
 
 
-def may_choose(manifest: Manifest, plan: Plan) -> bool:
-    """Return whether "auto" may take a plan: its scores are no further from the original's.
-
-    int8 is the least exact, so that anything may take its place; nothing may take that of fp32.
-    """
-    return "int8" in manifest.precisions or plan.precision == "fp32"
+def may_replace(default: Plan, plan: Plan) -> bool:
+    """Return whether "auto" may take `plan` for the default: its arithmetic is no less exact."""
+    return _EXACTNESS.index(plan.precision) >= _EXACTNESS.index(default.precision)
 
 
 def _stored(manifest: Manifest) -> Iterator[str]:
@@ -158,9 +161,7 @@ def _not_offered(
     )
 
 
-def _reason(plan: Plan, offered: Sequence[Plan], runtime: str, processor: Processor) -> str:
-    if runtime != "auto":
-        return "asked for"
+def _reason(plan: Plan, offered: Sequence[Plan], processor: Processor) -> str:
     if plan.runtime == OPENVINO:
         return "openvino is installed, and the processor has matrix units for bf16"
     if not any(other.runtime == OPENVINO for other in offered):

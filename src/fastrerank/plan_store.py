@@ -1,4 +1,7 @@
-"""Plans that `fastrerank tune` measured, kept in the user's cache directory."""
+"""Plans that `fastrerank tune` measured, kept in the user's cache directory.
+
+A plan holds for one bundle, processor, number of cores and set of versions.
+"""
 
 import hashlib
 import json
@@ -98,13 +101,11 @@ def _version(package: str) -> str | None:
 def _plan(entry: dict[str, object]) -> Plan:
     """Return the plan of a stored entry.
 
-    :raises TypeError: if a field is missing, unknown, or of another type.
-    :raises ValueError: if a number is below 1.
+    :raises TypeError: if a field is missing or unknown.
+    :raises ValueError: if a number is no whole number of at least 1.
     """
     plan = Plan(**entry)  # type: ignore[arg-type]
-    for name in ("threads", "token_budget", "length_multiple"):
-        if type(entry[name]) is not int:
-            raise TypeError(name)
-        if entry[name] < 1:  # type: ignore[operator]
-            raise ValueError(name)
+    for number in (plan.threads, plan.token_budget, plan.length_multiple):
+        if type(number) is not int or number < 1:
+            raise ValueError(f"{number!r} is no whole number of at least 1")
     return plan

@@ -51,7 +51,7 @@ def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") 
             for index, document in enumerate(request.documents)
         ]
     except InvalidRequestError as error:
-        raise error.within(prefix) from None
+        raise error.within(prefix) from error.__cause__
     return Prepared(request, query, list(texts), pair_of, echoes, prefix)
 
 

@@ -1,7 +1,7 @@
 """What can be asked in one rerank call, checked once at the border."""
 
 import operator
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from os import PathLike
 from typing import Any, Literal, get_args
@@ -16,11 +16,13 @@ Document = str | Mapping[str, Any]
 class RerankRequest:
     """One query, its candidates, and the choices of the call; every field is checked on creation.
 
+    `documents` becomes a list, if it is none.
+
     :raises InvalidRequestError: if a value is wrong; the message names it and the way out.
     """
 
     query: str
-    documents: Sequence[Document]
+    documents: Iterable[Document]
     top_n: int | None = None
     return_documents: bool = False
     rank_fields: Sequence[str] | None = None
@@ -60,7 +62,7 @@ class RerankRequest:
         try:
             return cls(**request)
         except InvalidRequestError as error:
-            raise error.within(f"{place}.") from None
+            raise error.within(f"{place}.") from error.__cause__
 
 
 def check_model(value: object) -> None:
@@ -115,8 +117,8 @@ def check_iterable(param: str, value: object, of: str) -> Iterator[Any]:
 def check_documents(documents: object) -> list[Document]:
     """Return the documents as a list; the documents themselves are not copied.
 
-    :raises InvalidRequestError: if it is one string, bytes or a mapping, is not iterable, or holds
-        anything but strings and mappings.
+    :raises InvalidRequestError: if `check_iterable` refuses it, or it holds anything but strings
+        and mappings.
     """
     checked = list(check_iterable("documents", documents, "strings or mappings"))
     for index, document in enumerate(checked):

@@ -1,5 +1,6 @@
 """From request to response: the whole path, in order."""
 
+import functools
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,7 +22,6 @@ from .request import (
     RerankRequest,
     Truncate,
     check_count,
-    check_documents,
     check_flag,
     check_iterable,
     check_model,
@@ -76,15 +76,16 @@ class Reranker:
         max_length = check_count("max_length", max_length)
         window = check_count("window", window)
         score_cache = check_count("score_cache", score_cache)
-        self._arguments = {
-            "model": model,
-            "precision": precision,
-            "runtime": runtime,
-            "threads": threads,
-            "max_length": max_length,
-            "window": window,
-            "score_cache": score_cache,
-        }
+        self._again = functools.partial(
+            type(self),
+            model,
+            precision=precision,
+            runtime=runtime,
+            threads=threads,
+            max_length=max_length,
+            window=window,
+            score_cache=score_cache,
+        )
         bundle = open_bundle(model)
         manifest = bundle.manifest
         check_inputs(manifest.inputs)
@@ -155,7 +156,7 @@ class Reranker:
         """
         request = RerankRequest(
             query=query,
-            documents=check_documents(documents),
+            documents=documents,
             top_n=top_n,
             return_documents=return_documents,
             rank_fields=rank_fields,
@@ -195,7 +196,7 @@ class Reranker:
         """
         check_flag("raw", raw)
         logits = self._logits(self._scored(self._pairs_of(pairs)))
-        return (logits if raw else self._relevance(logits)).astype(np.float32)
+        return (logits if raw else relevance(logits)).astype(np.float32)
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
         """Return the number of tokens of each text alone, without special tokens, uncut.
@@ -231,7 +232,7 @@ class Reranker:
         self.close()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reload, (self._arguments,)
+        return self._again, ()
 
     def __repr__(self) -> str:
         return (
@@ -275,13 +276,6 @@ class Reranker:
     def _logits(self, scored: ScoredPairs) -> NDArray[np.float32]:
         return ranking_logits(scored.outputs, self.manifest.label_column)
 
-    def _relevance(self, logits: NDArray[np.float32]) -> NDArray[np.float64]:
-        return relevance(
-            logits,
-            scale=self.manifest.calibration_scale,
-            offset=self.manifest.calibration_offset,
-        )
-
     def _response(
         self,
         prepared: Prepared,
@@ -289,7 +283,7 @@ class Reranker:
         logits: NDArray[np.float32],
         part: NDArray[np.int64],
     ) -> RerankResponse:
-        scores = self._relevance(logits[part])
+        scores = relevance(logits[part])
         results = [
             RerankResult(
                 index=index,
@@ -317,7 +311,3 @@ def _as_request(request: RerankRequest | Mapping[str, Any], place: str) -> Reran
             param=place,
         )
     return RerankRequest.from_mapping(request, place)
-
-
-def _reload(arguments: Mapping[str, Any]) -> Reranker:
-    return Reranker(**arguments)

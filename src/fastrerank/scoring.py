@@ -41,19 +41,23 @@ class ScoredPairs:
 
 
 class _Group(NamedTuple):
-    """Pairs that were tokenised at once; `windows` [pairs] counts the windows of each."""
+    """What is kept of pairs that were tokenised at once, not their tokens: there may be millions.
+
+    `windows` int64 [pairs] counts the windows of each, `longest` the tokens of the longest window.
+    """
 
     characters: int
-    encodings: list[Encoding]
+    lengths: NDArray[np.int64]
+    truncated: NDArray[np.bool_]
     windows: NDArray[np.int64]
-    window_lengths: NDArray[np.int64]
+    longest: int
     outputs: NDArray[np.float32]  # of every window, filled batch by batch
 
     def scored(self, label_column: int) -> ScoredPairs:
         return ScoredPairs(
             outputs=best_windows(self.outputs, self.windows, label_column),
-            lengths=np.array([e.length for e in self.encodings], dtype=np.int64),
-            truncated=np.array([e.truncated for e in self.encodings], dtype=np.bool_),
+            lengths=self.lengths,
+            truncated=self.truncated,
         )
 
 
@@ -92,7 +96,7 @@ class PairScorer:
         groups: list[_Group] = []
         self._workers.each(self._run, self._batches(iter(pairs), groups))
         self._trimmer.after_call(
-            tokens=max((int(group.window_lengths.max()) for group in groups), default=0),
+            tokens=max((group.longest for group in groups), default=0),
             characters=max((group.characters for group in groups), default=0),
         )
         scored = [group.scored(self._manifest.label_column) for group in groups]
@@ -116,7 +120,16 @@ class PairScorer:
             windows, counts = in_windows(encodings)
             lengths = np.array([window.length for window in windows], dtype=np.int64)
             outputs = np.empty((len(windows), self._manifest.labels), dtype=np.float32)
-            groups.append(_Group(characters, encodings, counts, lengths, outputs))
+            groups.append(
+                _Group(
+                    characters,
+                    np.array([encoding.length for encoding in encodings], dtype=np.int64),
+                    np.array([encoding.truncated for encoding in encodings], dtype=np.bool_),
+                    counts,
+                    int(lengths.max()),
+                    outputs,
+                )
+            )
             padded = self._padded(lengths)
             unknown = self._cache.fill(windows, outputs)
             for chosen in batches(padded[unknown], self._budget, equal=self._multiple > 1):

@@ -17,7 +17,9 @@ def silence_onnxruntime() -> None:
     event is out, and the rest is stopped.
     """
     if os.environ.setdefault(VARIABLE, "1") == "1" and "onnxruntime" in sys.modules:
-        sys.modules["onnxruntime"].disable_telemetry_events()
+        import onnxruntime  # waits where another thread is importing it
+
+        onnxruntime.disable_telemetry_events()
 
 
 @contextmanager
@@ -32,6 +34,7 @@ def openvino_silenced() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules[_OPENVINO]
+        if sys.modules.get(_OPENVINO) is None:  # else another thread has put it back already
+            sys.modules.pop(_OPENVINO, None)
         if known is not None:
             sys.modules[_OPENVINO] = known

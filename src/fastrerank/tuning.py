@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .bundle import Bundle
-from .plan import Plan, may_choose, plans, runs_single
+from .plan import Plan, may_replace, plans, runs_single
 from .score_cache import ScoreCache
 from .scoring import PairScorer
 from .session import Session, open_session
@@ -60,7 +60,8 @@ def tune(bundle: Bundle, report: Report, seconds: float = 45.0) -> list[Tuned]:
     `report` is told what is being measured. After `seconds` no further plans are tried.
     """
     deadline = time.monotonic() + seconds
-    offered = [plan for plan in plans(bundle.manifest) if may_choose(bundle.manifest, plan)]
+    default, *others = plans(bundle.manifest)
+    offered = [default, *(plan for plan in others if may_replace(default, plan))]
     with ExitStack() as stack:
         bench = _Bench(bundle, stack)
         report(f"comparing {', '.join(f'{p.precision} on {p.runtime}' for p in offered)}")

@@ -61,8 +61,7 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         else "none: documents are read as a whole",
         "pair": " ".join(_segment_text(segment) for segment in manifest.template),
         "inputs": ", ".join(manifest.inputs),
-        "score": f"{manifest.activation} of {manifest.labels} label(s),"
-        f" scale {manifest.calibration_scale:g}, offset {manifest.calibration_offset:g}",
+        "score": f"{manifest.activation} of {manifest.labels} label(s)",
         "made": manifest.created,
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
     }
