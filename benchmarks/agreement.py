@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any
 
-from .evaluation import evaluate
+from .evaluation import evaluate, score_rows
 from .machine import environment_record
 from .models import model_directories
 from .process import SystemProcess
 from .progress import progress
 from .summary import rounded, score_difference
 from .systems import REFERENCE, SYSTEMS, System
-from .workloads import document_text, read_evaluation
+from .workloads import read_evaluation
 
 SET = "trec-dl-2019"
 
@@ -35,13 +35,9 @@ def measure_agreement(
     reference: list[list[float]] = []
     with progress(len(systems) * len(rows), "agreement") as step:
         for system in systems:
-            scores = []
             with SystemProcess(system) as process:
                 process.load(directories[system.model], threads)
-                for row in rows:
-                    documents = [document_text(c) for c in row["candidates"]]
-                    scores.append(process.score(row["query"], documents)["scores"])
-                    step(system.name)
+                scores = score_rows(process, rows, step)
             reference = reference or scores
             result["systems"][system.name] = {
                 "label": system.label,

@@ -53,7 +53,7 @@ def count_operations(graph_file: Path) -> GraphOperations:
 
 
 def pair_lengths(tokenizer_file: Path, requests: list[Request], max_length: int) -> list[int]:
-    """Return the tokens of every pair of the requests, special ones too, cut to the model's."""
+    """Return the tokens of every pair of the requests, at most `max_length`, special ones too."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(tokenizer_file))

@@ -30,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     cores = len(os.sched_getaffinity(0))
+    if options.threads is None:
+        options.threads = min(2, cores)
     if not 1 <= options.threads <= cores:
         parser.error(f"--threads {options.threads}: this process may use 1 to {cores} cores")
     if options.limit is not None and options.limit < 1:
@@ -39,12 +41,13 @@ def main(arguments: list[str] | None = None) -> int:
         options.output = PARTIAL_RESULTS if partial else RESULTS
     try:
         options.systems = chosen_systems(options.peers)
+    except ValueError as error:
+        parser.error(str(error))
+    try:
         options.old = read_results(options.compare)
         if options.command != "report":
             options.checkpoint = (options.checkpoint or data_directory() / "model").resolve()
         COMMANDS[options.command][0](options)
-    except ValueError as error:
-        parser.error(str(error))
     except (BenchmarkError, FileNotFoundError) as error:
         print(f"benchmark: {error}", file=sys.stderr)
         return 1
@@ -63,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
     names = ", ".join(SYSTEMS)
     parser.add_argument("--peers", help=f"systems or prefixes, comma-separated: {names}")
     parser.add_argument("--workload", choices=KINDS, action="append", help="default: all")
-    parser.add_argument("--threads", type=int, default=2, help="cores of a system (default: 2)")
+    parser.add_argument("--threads", type=int, help="cores of a system (default: 2)")
     parser.add_argument("--quick", action="store_true", help="few requests, two rounds")
     parser.add_argument("--limit", type=int, help="queries of each set (quality, agreement)")
     parser.add_argument("--set", action="append", help="evaluation set (quality; default: all)")

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -54,16 +55,19 @@ def measure_cold_start(
 def _start(system: System, model: Path, threads: int) -> dict[str, float]:
     arguments = [system.adapter, str(model), str(threads), json.dumps(system.options)]
     python = environment_python(system.environment)
-    start = time.perf_counter()
-    done = subprocess.Popen(
-        [str(python), "-P", str(HERE / "first_response.py"), *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=clean_environment(),
-    )
-    line = done.stdout.readline()  # type: ignore[union-attr]
-    seconds = time.perf_counter() - start
-    _, errors = done.communicate()
-    if not line.startswith(b"{"):
-        raise BenchmarkError(f"{system.name} gave no response:\n{errors.decode()[-2000:]}")
+    with tempfile.TemporaryFile() as errors:  # a pipe that is full would stop the process
+        start = time.perf_counter()
+        done = subprocess.Popen(
+            [str(python), "-P", str(HERE / "first_response.py"), *arguments],
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            env=clean_environment(),
+        )
+        line = done.stdout.readline()  # type: ignore[union-attr]
+        seconds = time.perf_counter() - start
+        done.communicate()
+        if not line.startswith(b"{"):
+            errors.seek(0)
+            said = errors.read().decode(errors="replace")
+            raise BenchmarkError(f"{system.name} gave no response:\n{said[-2000:]}")
     return {**json.loads(line), "first_response_s": seconds}

@@ -1,16 +1,17 @@
-"""nDCG@10 of logits on an evaluation set, by evaluate.py."""
+"""The logits of an evaluation set, and their nDCG@10 by evaluate.py."""
 
 import importlib.util
 import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from .errors import BenchmarkError
-from .workloads import read_evaluation
+from .process import SystemProcess
+from .workloads import document_text
 
 
 def write_run(path: Path, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]) -> None:
@@ -21,18 +22,28 @@ def write_run(path: Path, rows: list[dict[str, Any]], scores: Sequence[Sequence[
                 run.write(f"{row['query_id']} Q0 {candidate['doc_id']} 0 {score:.9g} benchmark\n")
 
 
-def ndcg(data: Path, name: str, scores: Sequence[Sequence[float]]) -> float:
-    """Return nDCG@10 of the logits of every query of the set `name`, in file order.
+def score_rows(
+    process: SystemProcess, rows: list[dict[str, Any]], step: Callable[[str], object]
+) -> list[list[float]]:
+    """Return the logits of each query's candidates; `step` is told the system after each query.
 
-    :raises BenchmarkError: if evaluate.py refuses the run, or its packages are missing.
+    :raises BenchmarkError: if the system fails.
     """
-    return evaluate(data, name, list(read_evaluation(data / f"eval/{name}.jsonl.gz")), scores)
+    scores: list[list[float]] = []
+    for row in rows:
+        documents = [document_text(candidate) for candidate in row["candidates"]]
+        scores.append(process.score(row["query"], documents)["scores"])
+        step(process.system.name)
+    return scores
 
 
 def evaluate(
     data: Path, name: str, rows: list[dict[str, Any]], scores: Sequence[Sequence[float]]
 ) -> float:
-    """Return nDCG@10 over these queries of the set only."""
+    """Return nDCG@10 of the logits of these queries of the set `name`.
+
+    :raises BenchmarkError: if evaluate.py refuses the run, or its packages are missing.
+    """
     if importlib.util.find_spec("ir_measures") is None:
         raise BenchmarkError("evaluate.py needs: pip install -r benchmarks/requirements.txt")
     with tempfile.TemporaryDirectory() as directory:

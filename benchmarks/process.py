@@ -37,13 +37,14 @@ class SystemProcess:
         RUNS.mkdir(parents=True, exist_ok=True)
         self._log = RUNS / f"{system.name}.log"
         # -P: the directory of worker.py must not shadow a library of the same name.
-        self._process = subprocess.Popen(
-            [str(environment_python(system.environment)), "-P", str(HERE / "worker.py")],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self._log.open("wb"),
-            env=clean_environment(),
-        )
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [str(environment_python(system.environment)), "-P", str(HERE / "worker.py")],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=clean_environment(),
+            )
 
     def load(self, model: Path, threads: int) -> dict[str, float]:
         """Import and load the system; return the seconds and the memory that it took."""

@@ -1,18 +1,18 @@
-"""nDCG@10 of the evaluation sets by evaluate.py: of a checkpoint's bundle, and as listed."""
+"""nDCG@10 of the evaluation sets: of the candidates as they are listed, and of each system."""
 
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .evaluation import evaluate
+from .evaluation import evaluate, score_rows
 from .machine import environment_record
 from .models import model_directories
 from .paths import data_directory
 from .process import SystemProcess
 from .progress import progress
 from .systems import System
-from .workloads import document_text, read_evaluation
+from .workloads import read_evaluation
 
 
 def measure_quality(
@@ -22,10 +22,11 @@ def measure_quality(
     sets: list[str] | None = None,
     limit: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """Yield a result for each set and system, smallest sets first: nDCG@10, or on first queries.
+    """Yield one result for each set and system: `sets` in their order, or all, smallest first.
 
-    `first_stage` is that of the candidates as they come. A result holds one system, with the
-    record of its own run: what is measured on another day leaves it alone.
+    With `limit`, over the first queries only. `first_stage` is nDCG@10 of the candidates as they
+    are listed. A result holds one system, with the record of its own run: what is measured on
+    another day leaves it alone.
 
     :raises BenchmarkError: if a system fails.
     """
@@ -41,11 +42,7 @@ def measure_quality(
             environment = environment_record(threads)
             with SystemProcess(_as_shipped(system)) as process, progress(len(rows), name) as step:
                 process.load(directories[system.model], threads)
-                scores = []
-                for row in rows:
-                    documents = [document_text(c) for c in row["candidates"]]
-                    scores.append(process.score(row["query"], documents)["scores"])
-                    step(system.name)
+                scores = score_rows(process, rows, step)
             ndcg = round(evaluate(data, name, rows, scores), 4)
             yield {
                 "kind": "quality",

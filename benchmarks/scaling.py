@@ -64,7 +64,7 @@ def measure_scaling(
 def _by_documents(
     process: SystemProcess, query: str, pool: Pool, *, quick: bool
 ) -> list[dict[str, float]]:
-    """Time calls of 10 to 10,000 documents, the same 1,000 passages (quick) or more in all."""
+    """Time calls of 10 to 10,000 documents, of small ones as many as make 2,000 (quick: 500)."""
     rows = []
     passages = pool * (1 + 10_000 // len(pool))
     total = 500 if quick else 2000

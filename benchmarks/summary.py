@@ -1,10 +1,11 @@
 """Samples to figures."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from .errors import BenchmarkError
 
 # One timed request: its documents and its seconds.
 Sample = tuple[int, float]
@@ -44,14 +45,14 @@ def score_difference(
 ) -> dict[str, float]:
     """Return how far the logits of one system are from another's, in relevance and in logits.
 
-    :raises ValueError: if they are not of the same requests, or one is not finite.
+    :raises BenchmarkError: if they are not of the same requests, or one is not finite.
     """
     if [len(r) for r in reference] != [len(r) for r in other]:
-        raise ValueError("the systems scored different requests")
+        raise BenchmarkError("the systems scored different requests")
     a = np.concatenate([np.asarray(r, dtype=np.float64) for r in reference])
     b = np.concatenate([np.asarray(r, dtype=np.float64) for r in other])
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
-        raise ValueError("a logit is not finite")
+        raise BenchmarkError("a logit is not finite")
     relevance = np.abs(sigmoid(a) - sigmoid(b))
     logits = np.abs(a - b)
     return {
@@ -64,6 +65,4 @@ def score_difference(
 
 def rounded(value: float, digits: int = 4) -> float:
     """Return the value with so many significant digits: what a result file keeps."""
-    if value == 0 or not math.isfinite(value):
-        return value
-    return round(value, digits - 1 - math.floor(math.log10(abs(value))))
+    return float(f"{value:.{digits}g}")

@@ -17,7 +17,6 @@ class System:
     environment: str
     model: str
     options: dict[str, str] = field(default_factory=dict)
-    runtime: str = "onnxruntime"
 
 
 REFERENCE = "sentence-transformers-torch"
@@ -46,7 +45,6 @@ _ALL = (
         environment="fastrerank-openvino",
         model="bundle",
         options={"precision": "auto", "runtime": "openvino"},
-        runtime="openvino",
     ),
     System(
         name=REFERENCE,
@@ -55,7 +53,6 @@ _ALL = (
         environment="sentence-transformers",
         model="checkpoint",
         options={"backend": "torch", "dtype": "float32"},
-        runtime="torch",
     ),
     System(
         name="sentence-transformers-torch-bf16",
@@ -64,7 +61,6 @@ _ALL = (
         environment="sentence-transformers",
         model="checkpoint",
         options={"backend": "torch", "dtype": "bfloat16"},
-        runtime="torch",
     ),
     System(
         name="sentence-transformers-onnx",
@@ -89,7 +85,6 @@ _ALL = (
         environment="sentence-transformers-openvino",
         model="checkpoint",
         options={"backend": "openvino", "file": "openvino/openvino_model.xml"},
-        runtime="openvino",
     ),
     System(
         name="sentence-transformers-openvino-int8",
@@ -101,7 +96,6 @@ _ALL = (
             "backend": "openvino",
             "file": "openvino/openvino_model_qint8_quantized.xml",
         },
-        runtime="openvino",
     ),
     System(
         name="flashrank-fp32",
@@ -140,7 +134,6 @@ _ALL = (
         adapter="rerankers",
         environment="rerankers",
         model="checkpoint",
-        runtime="torch",
     ),
 )
 

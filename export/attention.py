@@ -44,19 +44,14 @@ def find_attention(graph: Graph, shapes: Shapes) -> list[Attention]:
 
 def _match(graph: Graph, shapes: Shapes, softmax: NodeProto) -> Attention | None:
     scores, mask = graph.producers.get(softmax.input[0]), None
-    if is_op(scores, "Add") and scores is not None:
+    if is_op(scores, "Add"):
         products = [i for i in (0, 1) if is_op(graph.producers.get(scores.input[i]), "MatMul")]
         if len(products) != 1 or graph.sole_consumer(scores.input[products[0]]) is not scores:
             return None
         mask = scores.input[1 - products[0]]
         scores = graph.producers[scores.input[products[0]]]
     context = graph.sole_consumer(softmax.output[0])
-    if (
-        scores is None
-        or not is_op(scores, "MatMul")
-        or context is None
-        or not is_op(context, "MatMul")
-    ):
+    if not is_op(scores, "MatMul") or not is_op(context, "MatMul"):
         return None
     if context.input[0] != softmax.output[0]:
         return None
@@ -102,19 +97,15 @@ def _hidden(shapes: Shapes, name: str) -> Dim | None:
 def _split_heads(graph: Graph, name: str, perm: list[int]) -> str | None:
     """Return the value [batch, sequence, hidden] that is split into heads as `name`, or None."""
     transpose = graph.producers.get(name)
-    if transpose is None or not is_op(transpose, "Transpose") or permutation(transpose, 4) != perm:
+    if not is_op(transpose, "Transpose") or permutation(transpose, 4) != perm:
         return None
     reshape = graph.producers.get(transpose.input[0])
-    return reshape.input[0] if reshape is not None and is_op(reshape, "Reshape") else None
+    return reshape.input[0] if is_op(reshape, "Reshape") else None
 
 
 def _merged_heads(graph: Graph, name: str) -> str | None:
     transpose = graph.sole_consumer(name)
-    if (
-        transpose is None
-        or not is_op(transpose, "Transpose")
-        or permutation(transpose, 4) != _HEADS_FIRST
-    ):
+    if not is_op(transpose, "Transpose") or permutation(transpose, 4) != _HEADS_FIRST:
         return None
     reshape = graph.sole_consumer(transpose.output[0])
-    return reshape.output[0] if reshape is not None and is_op(reshape, "Reshape") else None
+    return reshape.output[0] if is_op(reshape, "Reshape") else None

@@ -104,7 +104,7 @@ def equalize(
 def _biased(graph: Graph, product: NodeProto) -> str | None:
     """Return the name of the product with its bias, or None where something else reads it."""
     consumer = graph.sole_consumer(product.output[0])
-    if consumer is None or not is_op(consumer, "Add") or consumer.output[0] in graph.outputs:
+    if not is_op(consumer, "Add") or consumer.output[0] in graph.outputs:
         return None
     constants = [graph.constant(name) for name in consumer.input]
     return consumer.output[0] if any(c is not None for c in constants) else None

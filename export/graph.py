@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from onnx import AttributeProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
@@ -179,8 +179,7 @@ class Graph:
         """Write the graph as a model of its own: sorted, dead nodes and constants left out."""
         self.prune()
         used = {name for node in self.nodes for name in _all_inputs(node)} | set(self.outputs)
-        model = ModelProto()
-        model.CopyFrom(_without_body(self._model))
+        model = _without_body(self._model)
         model.graph.node.extend(self.nodes)
         model.graph.initializer.extend(t for n, t in self.initializers.items() if n in used)
         declared = {o.domain for o in model.opset_import}
@@ -213,7 +212,7 @@ def int_attribute(node: NodeProto, name: str, default: int) -> int:
     return value
 
 
-def is_op(node: NodeProto | None, *op_types: str) -> bool:
+def is_op(node: NodeProto | None, *op_types: str) -> TypeGuard[NodeProto]:
     """Return whether the node is one of these operators of the default domain."""
     return node is not None and node.domain in _DEFAULT_DOMAINS and node.op_type in op_types
 
@@ -260,6 +259,6 @@ def _without_body(model: ModelProto) -> ModelProto:
     shell.functions.extend(model.functions)
     shell.metadata_props.extend(model.metadata_props)
     shell.graph.name = model.graph.name
-    shell.graph.input.extend(i for i in model.graph.input)
+    shell.graph.input.extend(model.graph.input)
     shell.graph.output.extend(model.graph.output)
     return shell

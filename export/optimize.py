@@ -126,7 +126,7 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
     """Return the input and the output value of the Gelu around an Erf, or None."""
     inner = graph.producers.get(erf.input[0])
     one_plus = graph.sole_consumer(erf.output[0])
-    if inner is None or not is_op(one_plus, "Add") or one_plus is None:
+    if inner is None or not is_op(one_plus, "Add"):
         return None
     divisor = graph.scalar(inner.input[1]) if len(inner.input) > 1 else None
     scale = {"Div": lambda d: 1 / d, "Mul": lambda d: d}.get(inner.op_type)
@@ -137,7 +137,7 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
     x, factors, value = inner.input[0], {"x", "half"}, one_plus.output[0]
     while factors:
         product = graph.sole_consumer(value)
-        if product is None or not is_op(product, "Mul"):
+        if not is_op(product, "Mul"):
             return None
         other = product.input[1] if product.input[0] == value else product.input[0]
         halved = graph.producers.get(other)
@@ -145,12 +145,7 @@ def _match_gelu(graph: Graph, erf: NodeProto) -> tuple[str, str] | None:
             factors -= {"x"}
         elif graph.scalar(other) == 0.5:
             factors -= {"half"}
-        elif (
-            halved is not None
-            and is_op(halved, "Mul")
-            and halved.input[0] == x
-            and graph.scalar(halved.input[1]) == 0.5
-        ):
+        elif is_op(halved, "Mul") and halved.input[0] == x and graph.scalar(halved.input[1]) == 0.5:
             factors -= {"x", "half"}
         else:
             return None

@@ -18,8 +18,8 @@ from fastrerank.manifest import MANIFEST_NAME
 def appearing(output: Path, add: str | None, *, force: bool) -> Iterator[Path]:
     """Give a directory to be filled, which takes the place of `output` when all went well.
 
-    With `add`, the name of a model to be added, it holds what `output` holds. Of a link, what it
-    points to is replaced.
+    With `add`, the name of a model to be added, it begins as a copy of `output`. If `output` is a
+    link, the directory that it points to is replaced.
 
     :raises ExportError: if `output` exists and neither `add` nor `force` allows that, or if it
         changes meanwhile.
@@ -61,7 +61,6 @@ def _check(output: Path, add: str | None, *, force: bool) -> None:
 
 
 def _put_in_place(directory: Path, output: Path, replaced: Path) -> None:
-    directory.chmod(0o755)
     if output.exists():
         output.rename(replaced)
     try:

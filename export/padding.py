@@ -35,7 +35,7 @@ def assume_no_padding(model: ModelProto) -> ModelProto:
     graph.prune()
     for softmax in [n for n in graph.nodes if is_op(n, "Softmax")]:
         addition = graph.producers.get(softmax.input[0])
-        if addition is None or not is_op(addition, "Add"):
+        if not is_op(addition, "Add"):
             continue
         for scores, mask in (addition.input, reversed(addition.input)):
             value = _uniform_value(graph, mask)

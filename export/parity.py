@@ -48,7 +48,7 @@ class PairSet:
 
 
 def read_calibration(path: Path) -> PairSet:
-    r"""Return the pairs of a JSON-lines file of `{"query": ..., "documents": [...]}`.
+    """Return the pairs of a JSON-lines file of `{"query": ..., "documents": [...]}`.
 
     :raises ExportError: if a line is anything else; the message names it.
     """

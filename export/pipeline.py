@@ -235,7 +235,7 @@ def _calibration_inputs(exported: _Exported) -> list[dict[str, Array]]:
     every = max(1, len(pairs) // CALIBRATION_PAIRS)
     inputs: list[dict[str, Array]] = []
     for pair in pairs[::every]:
-        given: dict[str, Array] = dict(encode(source.tokenizer, [pair], source.max_length, "np"))
+        given: dict[str, Array] = dict(encode(source.tokenizer, [pair], exported.max_length, "np"))
         ids = given["input_ids"]
         # What the runtime gives where a tokenizer gives nothing.
         absent = {"token_type_ids": 0 * ids, "position_ids": np.arange(ids.size)[np.newaxis]}

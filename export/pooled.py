@@ -60,8 +60,8 @@ class _Pick:
 def compute_pooled_position_only(model: ModelProto) -> tuple[ModelProto, PooledReport]:
     """Return the model with the work after the last attention done for the pooled position only.
 
-    The model is returned as it is, with the reason in the report, where the graph picks no
-    position, or where no product of weight could be proven to commute with the pick.
+    The model is returned as it is, with the reason in the report, if the graph picks no position,
+    or if no matrix product can be proven to work position by position.
     """
     graph = Graph(model)
     if graph.has_subgraphs:

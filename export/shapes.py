@@ -32,11 +32,6 @@ class Shapes:
     value: dict[str, Shape] = field(default_factory=dict)
     truth: dict[str, bool] = field(default_factory=dict)
 
-    def rank(self, name: str) -> int | None:
-        """Return the number of dimensions, or None if unknown."""
-        shape = self.shape.get(name)
-        return None if shape is None else len(shape)
-
 
 def infer_shapes(graph: Graph) -> Shapes:
     """Return what can be known of the shapes of a graph; values of unknown rank are left out."""
@@ -71,7 +66,8 @@ class _Inference:
         for name, result in zip(node.output, results or [], strict=False):
             if result is not None and name:
                 self._known.shape[name] = result
-        if value is not None:
+        # A shape is a list of numbers; of more axes a flat tuple would say too little.
+        if value is not None and len(self._known.shape.get(node.output[0], (0, 0))) < 2:
             self._known.value[node.output[0]] = value
         truth = self._truth_of(node)
         if truth is not None:
@@ -87,7 +83,7 @@ class _Inference:
         if name in self._known.value:
             return self._known.value[name]
         tensor = self._graph.initializers.get(name)
-        if tensor is None or int(np.prod(tensor.dims)) > MAX_TRACKED_ELEMENTS:
+        if tensor is None or len(tensor.dims) > 1 or sum(tensor.dims) > MAX_TRACKED_ELEMENTS:
             return None
         array = self._graph.constant(name)
         if array is None or array.dtype != np.int64:

@@ -50,13 +50,13 @@ def _has_one_query(shapes: Shapes, block: Attention) -> bool:
 
 def _projection(graph: Graph, shapes: Shapes, name: str) -> _Projection | None:
     node, bias = graph.producers.get(name), None
-    if node is not None and is_op(node, "Add"):
+    if is_op(node, "Add"):
         constants = [i for i in (0, 1) if graph.constant(node.input[i]) is not None]
         if len(constants) != 1 or graph.sole_consumer(name) is None:
             return None
         bias = graph.constant(node.input[constants[0]])
         node = graph.producers.get(node.input[1 - constants[0]])
-    if node is None or not is_op(node, "MatMul") or graph.sole_consumer(node.output[0]) is None:
+    if not is_op(node, "MatMul") or graph.sole_consumer(node.output[0]) is None:
         return None
     weight = graph.constant(node.input[1])
     if weight is None or weight.ndim != 2 or len(shapes.shape.get(node.input[0], ())) != 3:

@@ -49,7 +49,7 @@ class SourceModel:
         return int(min(positions, self.tokenizer.model_max_length))
 
 
-# Their position numbers start behind the padding id, so that so many are never used.
+# Their position numbers start behind the padding id: padding id + 1 positions are never used.
 _POSITIONS_AFTER_PADDING = (
     *("roberta", "xlm-roberta", "xlm-roberta-xl", "roberta-prelayernorm", "camembert"),
     *("data2vec-text", "esm", "ibert", "longformer", "xmod"),

@@ -96,7 +96,7 @@ def train(arguments: argparse.Namespace) -> None:
         for folder in (arguments.start, arguments.start_early)
     )
     start = start or model.load(model.base_folder(), seed=settings.seed)
-    packed = model.Packed(start, settings.exit_after, early).to(arguments.device)
+    packed = model.Packed(start, loop.EXIT_AFTER, early).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     released = None
     if arguments.teacher:
@@ -113,7 +113,7 @@ def release(arguments: argparse.Namespace) -> None:
     """Write the calibrated mean of checkpoints, with its validation figures beside it."""
     mined = prepare(arguments)
     todo = validate.tasks(mined, HELD_OUT)
-    packed = average.averaged(arguments.checkpoints, loop.Settings().exit_after)
+    packed = average.averaged(arguments.checkpoints, loop.EXIT_AFTER)
     mean = packed.early() if arguments.early else packed.model
     logits = validate.model_logits(model.Packed(mean), mined, todo)[0]
     figures = validate.evaluate(todo, logits)

@@ -19,6 +19,7 @@ from .sample import CandidateList, Sampler
 from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
+EXIT_AFTER = 3  # the layers of the small model
 HEADS = ("model.classifier", "model.bert.pooler", "exit")
 
 
@@ -31,7 +32,7 @@ class Settings:
     phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
     beside the bi-encoder's scaled cosine in the teacher; where a former release teaches too,
     ``released`` is the weight of its logits, and the sum is multiplied by ``softness``. The early
-    exit after ``exit_after`` layers learns the same, with ``exit_weight``. A step's lists are
+    exit after ``EXIT_AFTER`` layers learns the same, with ``exit_weight``. A step's lists are
     shared out to the workers in parts, and a part's pairs computed by ``batch``, of like length:
     always as many, for oneDNN compiles its products anew for each size. A GPU wants more of both.
     """
@@ -51,7 +52,6 @@ class Settings:
     lexical: float = 6.0
     released: float = 2.5
     softness: float = 0.5
-    exit_after: int = 3
     exit_weight: float = 0.3
     max_lengths: tuple[int, ...] = (96, 96, 96, 160)
     average: float = 0.998

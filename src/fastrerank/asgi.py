@@ -126,7 +126,7 @@ def _has_key(request: Request, key: bytes) -> bool:
 async def _read(request: Request, limit: int) -> bytes | None:
     """Return the body, or None when it is longer than the limit, without reading the rest."""
     length = request.headers.get("content-length", "")
-    if length.isdigit() and int(length) > limit:
+    if length.isdecimal() and int(length) > limit:
         return None
     body = bytearray()
     async for chunk in request.stream():

@@ -1,4 +1,4 @@
-"""The command `fastrerank`: rerank, export, verify, inspect, serve."""
+"""The command `fastrerank`; what each of its commands does is in `commands/`."""
 
 import argparse
 import os
@@ -54,7 +54,3 @@ def _parser() -> argparse.ArgumentParser:
         command.add_arguments(sub)
         sub.set_defaults(run=command.run)
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

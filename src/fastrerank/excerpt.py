@@ -1,8 +1,8 @@
 """The part of a long text that can matter, so that the rest is not tokenised.
 
-A document of 100,000 characters takes as long to tokenise as the few hundred tokens that are read
-of it take to score. Most tokenizers never join what a
-space separates. Cut at a space, a text has the tokens of the whole up to the cut.
+Tokenising a document of 100,000 characters takes as long as scoring the few hundred tokens of it
+that are read. Most tokenizers never join what a space separates, so that a text cut at a space has
+the tokens of the whole up to the cut.
 """
 
 from typing import TYPE_CHECKING

@@ -5,11 +5,11 @@ import sys
 import time
 from collections.abc import Callable
 
-# Attention over so many tokens takes megabytes at a time, which glibc's heaps keep.
+# Attention over this many tokens takes megabytes at a time, which glibc's heaps keep.
 LONG_PAIR = 256
-# Tokenised at once, so many take tens of megabytes.
+# Tokenising this many characters at once takes tens of megabytes.
 MANY_CHARACTERS = 500_000
-# Giving back costs some 10 ms, and taking again as much.
+# Giving memory back costs some 10 ms, and so does getting it again.
 _SECONDS_BETWEEN = 1.0
 
 

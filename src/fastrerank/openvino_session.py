@@ -50,6 +50,7 @@ class OpenVinoSession:
         """Return the outputs of a batch, float32 [batch, labels], for int64 [batch, length].
 
         :raises InferenceError: if openvino fails.
+        :raises BundleError: if the model, in a forked child, cannot be loaded again.
         """
         request = self._take_request()
         try:

@@ -13,8 +13,8 @@ from .tokenization import EncodedQuery, Pair, PairTokenizer
 class Prepared(NamedTuple):
     """A request: its query encoded, its documents as texts, each text once.
 
-    `pair_of` holds the position in `texts` of every document, `echoes` the copies that results will
-    hold, or None for each. `prefix` is what its arguments are named with in errors.
+    `pair_of[i]` is the position in `texts` of document i, `echoes[i]` the copy for its result, or
+    None. `prefix` stands before the names of arguments in errors: "requests[1].".
     """
 
     request: RerankRequest

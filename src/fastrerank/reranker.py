@@ -48,9 +48,10 @@ class Reranker:
     bounds the threads that score at once, by default the cores that this process may use.
     `max_length` caps the tokens of a pair that are read, by default at the model's own limit: the
     latency knob for long documents. A document of more than two `window` tokens is scored by its
-    best window, by default where the bundle says so; with windows, `max_length` may exceed the
-    model's limit, and a window as large as that turns them off. `score_cache` is the number of
-    scores that are kept for when their pairs come again; texts are not kept.
+    best window, by default where the bundle says so. With windows, `max_length` may exceed the
+    model's limit; a window of at least that limit reads every document whole that the model can
+    take at once. `score_cache` is the number of scores, of windows where there are some, that are
+    kept for when their pairs come again; texts are not kept.
 
     One reranker serves many threads at once. It can be pickled (and loads again) and used after a
     fork. `close()`, or a `with` block, frees the model.
@@ -152,6 +153,7 @@ class Reranker:
         Every document is scored by its own pair alone, empty ones too.
 
         :raises InvalidRequestError: if an argument is wrong; the message names it and the way out.
+        :raises InferenceError: if the runtime fails, or a logit is not finite.
         :raises ClosedError: if the reranker is closed.
         """
         request = RerankRequest(
@@ -175,6 +177,7 @@ class Reranker:
         `rerank`. The pairs of all requests are scored together.
 
         :raises InvalidRequestError: if a request is wrong; nothing is scored then.
+        :raises InferenceError: if the runtime fails, or a logit is not finite.
         :raises ClosedError: if the reranker is closed.
         """
         checked = [
@@ -188,10 +191,11 @@ class Reranker:
     def score(self, pairs: Iterable[tuple[str, str]], *, raw: bool = False) -> NDArray[np.float32]:
         """Return the relevance of each (query, document) pair, float32 [pairs], in input order.
 
-        In 0-1; with `raw`, the logits that are activated to it (of a model with two labels: the
-        difference of its logits). Texts that do not fit lose their end.
+        Relevance lies in 0-1; with `raw`, the logits whose sigmoid it is (of a model with two
+        labels, their difference). Texts that do not fit lose their end.
 
         :raises InvalidRequestError: if an element is no pair of strings, or `raw` no bool.
+        :raises InferenceError: if the runtime fails, or a logit is not finite.
         :raises ClosedError: if the reranker is closed.
         """
         check_flag("raw", raw)

@@ -29,7 +29,10 @@ class RerankResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The tokens that the model read: every pair after truncation, special tokens counted."""
+    """The tokens of every pair after truncation, special tokens counted.
+
+    Of each document once, however it was scored: together with equal ones, or in windows.
+    """
 
     prompt_tokens: int
 

@@ -14,7 +14,10 @@ class Session(Protocol):
     """A loaded model; many threads may call `run` at once."""
 
     def run(self, inputs: Mapping[str, NDArray[np.int64]]) -> NDArray[np.float32]:
-        """Return the outputs of a batch, float32 [batch, labels], for int64 [batch, length]."""
+        """Return the outputs of a batch, float32 [batch, labels], for int64 [batch, length].
+
+        :raises InferenceError: if the runtime fails.
+        """
         ...
 
 

@@ -31,9 +31,9 @@ _PROCESS = os.getpid()  # the one that imported this
 class EncodedQuery:
     """All of a pair but its document: the ids and token types `before` and `after` it.
 
-    `room` is the number of tokens left for the document, at least 1, of which the model takes
-    `model_room` at a time; `window` is that of long documents. `truncated` says whether the query
-    was cut to its share.
+    `room` is the number of tokens left for the document, at least 1; `model_room` is how many of
+    them the model reads at a time, `window` the tokens of a window of long documents. `truncated`
+    says whether the query was cut to its share.
     """
 
     before: Ids
@@ -86,6 +86,7 @@ class PairTokenizer:
     times `window` tokens is read in windows, each with the query within `model_length` tokens.
 
     :raises InvalidRequestError: if max_length leaves no room for a query and a document.
+    :raises BundleFormatError: if the file is no tokenizer.
     """
 
     def __init__(

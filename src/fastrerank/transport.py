@@ -22,8 +22,8 @@ class RerankTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
 
     `models` is one Reranker, which answers every model name, or a mapping from names to Rerankers,
     which answers an unknown name as the API does (an API whose requests name no model gets the
-    first). Which API a request is for is told by its host
-    and path (see `fastrerank.api.routes.route`), or by `api`, a name from `fastrerank.api.APIS`.
+    first). Which API a request is for is told by its path and host (see
+    `fastrerank.api.routes.route`), or by `api`, a name from `fastrerank.api.APIS`.
 
     Requests are answered and never raise. Closing the client leaves the models open.
 

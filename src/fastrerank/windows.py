@@ -22,8 +22,9 @@ WINDOWS_IN_A_WHOLE = 2
 def spans(length: int, window: int, room: int) -> Iterator[slice]:
     """Yield the parts in which a document of `length` tokens is read, in order.
 
-    That is the whole of one of at most two windows, if the `room` that the model has for it holds
-    it. Otherwise windows of one length of at most `window`, as few as cover the document.
+    A document of at most two windows is one part, if it fits the `room` (in tokens) that the model
+    has for it. Any other is read in windows of one length, as few as cover it, of at most `window`
+    tokens.
     """
     if length <= min(WINDOWS_IN_A_WHOLE * window, room):
         yield slice(0, length)
@@ -58,6 +59,8 @@ def best_windows(
     """Return the outputs of each document's most relevant window, float32 [documents, labels].
 
     `outputs` [windows, labels] holds the windows document after document, `counts` their numbers.
+
+    :raises InferenceError: if a logit is not finite.
     """
     if len(outputs) == len(counts):
         return outputs

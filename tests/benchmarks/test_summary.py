@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.errors import BenchmarkError
 from benchmarks.summary import quantile, rounded, score_difference, sigmoid, summarize
 
 SECONDS = st.floats(0.001, 100)
@@ -59,12 +60,12 @@ def test_difference_of_known_logits():
 
 
 def test_scores_of_other_requests_are_refused():
-    with pytest.raises(ValueError, match="different requests"):
+    with pytest.raises(BenchmarkError, match="different requests"):
         score_difference([[0.0, 1.0]], [[0.0]])
 
 
 def test_scores_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(BenchmarkError, match="finite"):
         score_difference([[0.0]], [[math.nan]])
 
 

@@ -75,7 +75,7 @@ def trainer_of(mined, **settings):
     settings = loop.Settings(
         **{"lists": 2, "part": 1, "warmup": 2, "supervise": (0, 2), **settings}
     )
-    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), settings.exit_after)
+    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), loop.EXIT_AFTER)
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
 
 
@@ -158,7 +158,7 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
     trainer.take_step()
     checkpoint = tmp_path / "last.pt"
     loop.write_checkpoint(trainer, checkpoint)
-    mean = average.averaged([checkpoint, checkpoint], trainer.settings.exit_after).model
+    mean = average.averaged([checkpoint, checkpoint], loop.EXIT_AFTER).model
     calibrate.apply(mean, 2.0, -1.0)
     model.save(mean, tmp_path / "hf")
 

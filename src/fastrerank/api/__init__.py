@@ -75,7 +75,7 @@ def respond(api: Api, find: Callable[[str | None], Reranker], request: object) -
     except RefusedError as refused:
         return api.refuse(refused.problem)
     except InvalidRequestError as error:
-        # What has passed the checks of the API, `rerank` refuses for its length alone.
+        # A request that passed the API's own checks can only be too long for `rerank`.
         return api.refuse(_too_long(error, api))
     except ClosedError:
         return api.refuse(Problem(kind="closed", message="the reranker is closed"))

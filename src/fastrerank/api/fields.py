@@ -183,7 +183,11 @@ def text_or_object(value: object, path: Path) -> str | dict[str, Any]:
 def text_or_text_object(value: object, path: Path) -> str | dict[str, Any]:
     """Accept a document: a string, or an object of plain JSON whose `text` is a string."""
     found = text_or_object(value, path)
-    return found if isinstance(found, str) else _with_text(found, path)
+    if isinstance(found, dict):
+        if found.get("text") is None:
+            raise RefusedError("missing", (*path, "text"), "is required")
+        text(found["text"], (*path, "text"))
+    return found
 
 
 def written(value: object) -> str:
@@ -202,10 +206,3 @@ def _depth(value: object) -> int:
             for child in (parent.values() if isinstance(parent, Mapping) else parent)
         ]
     return depth
-
-
-def _with_text(document: dict[str, Any], path: Path) -> dict[str, Any]:
-    if document.get("text") is None:
-        raise RefusedError("missing", (*path, "text"), "is required")
-    text(document["text"], (*path, "text"))
-    return document

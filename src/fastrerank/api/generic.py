@@ -47,10 +47,7 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
         "object": "list",
         "model": request["model"],
         "results": results(response, documents, as_object if request["return_documents"] else None),
-        "usage": {
-            "prompt_tokens": response.usage.prompt_tokens,
-            "total_tokens": response.usage.total_tokens,
-        },
+        "usage": response.usage.to_dict(),
     }
 
 

@@ -20,10 +20,7 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
         "object": "rerank",
         "results": results(response, documents, str if request["return_documents"] else None),
         "model": request["model"] or reranker.model_name,
-        "usage": {
-            "prompt_tokens": response.usage.prompt_tokens,
-            "total_tokens": response.usage.total_tokens,
-        },
+        "usage": response.usage.to_dict(),
         "id": response.id,
         "created": int(time.time()),
     }

@@ -19,7 +19,7 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
         texts(documents),
         top_n=request["top_n"],
         max_tokens_per_doc=request["max_doc_length"],
-        truncate="none" if request["truncation"] is False else "end",
+        truncate="end" if request["truncation"] else "none",
     )
     return {
         "model": request["model"],
@@ -40,7 +40,7 @@ JINA = Api(
         "top_n": optional(count),
         "return_documents": optional(flag, default=True),
         "max_doc_length": optional(count),
-        "truncation": optional(flag),
+        "truncation": optional(flag, default=True),
     },
     answer=_answer,
     error=detail_error,

@@ -6,23 +6,35 @@ from typing import TYPE_CHECKING, Any
 
 from .fields import (
     Json,
+    Path,
     Problem,
     RefusedError,
+    choice,
     count,
     flag,
     json_object,
     list_of,
+    mapping,
     optional,
     required,
     text,
     written,
 )
-from .portkey import parameters
 from .shapes import as_object, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:
+    from ..request import Truncate
     from ..reranker import Reranker
+
+
+_TRUNCATE: dict[str, Truncate] = {"END": "end", "START": "start", "NONE": "none"}
+
+
+def parameters(value: object, path: Path) -> Truncate:
+    """Accept a `parameters` object and return how its `truncate` says to cut: "end" without it."""
+    name = mapping(value, path).get("truncate")
+    return "end" if name is None else _TRUNCATE[choice(*_TRUNCATE)(name, (*path, "truncate"))]
 
 
 def _chosen(documents: list[dict[str, Any]], fields: list[str]) -> dict[str, Any]:

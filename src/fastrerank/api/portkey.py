@@ -6,32 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from .fields import (
     Json,
-    Path,
-    choice,
     count,
     flag,
     list_of,
-    mapping,
     number,
     optional,
     required,
     text,
     text_or_text_object,
 )
+from .pinecone import parameters
 from .shapes import as_object, by_fields, openai_error, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:
     from ..request import Truncate
     from ..reranker import Reranker
-
-_TRUNCATE: dict[str, Truncate] = {"END": "end", "START": "start", "NONE": "none"}
-
-
-def parameters(value: object, path: Path) -> Truncate:
-    """Accept Pinecone's `parameters` and return how they say to cut; the rest means nothing."""
-    name = mapping(value, path).get("truncate")
-    return "end" if name is None else _TRUNCATE[choice(*_TRUNCATE)(name, (*path, "truncate"))]
 
 
 def _truncate(request: dict[str, Any]) -> Truncate:

@@ -29,7 +29,7 @@ def check_served(models: object, api: object) -> None:
             f"models is {str(models)[:80]}: pass a Reranker, or a mapping from names to Rerankers",
             param="models",
         )
-    if api is not None and api not in APIS:
+    if api is not None and api not in tuple(APIS):
         raise InvalidRequestError(
             f"api is {api!r}: use one of {', '.join(APIS)}, or leave it out", param="api"
         )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..documents import compact_json
+from ..request import Document
 from .fields import Json, Problem, written
 
 if TYPE_CHECKING:
     from ..response import RerankResponse
 
-Document = str | Mapping[str, Any]
 Echo = Callable[[Document], Json]
 
 
@@ -46,14 +46,9 @@ def results(
     document: str = "document",
 ) -> list[dict[str, Any]]:
     """Return the ranked results as JSON, with their documents where `echo` says how."""
-    if echo is None:
-        return [{"index": each.index, score: each.relevance_score} for each in response.results]
     return [
-        {
-            "index": each.index,
-            score: each.relevance_score,
-            document: echo(documents[each.index]),
-        }
+        {"index": each.index, score: each.relevance_score}
+        | ({document: echo(documents[each.index])} if echo else {})
         for each in response.results
     ]
 

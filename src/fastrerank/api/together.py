@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..documents import compact_json
+from ..request import Document
 from .fields import (
     Json,
     Path,
@@ -18,7 +19,7 @@ from .fields import (
     text,
     text_or_object,
 )
-from .shapes import Document, openai_error, results
+from .shapes import openai_error, results
 from .spec import Api
 
 if TYPE_CHECKING:
@@ -54,11 +55,7 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
         "object": "rerank",
         "model": request["model"],
         "results": results(response, read, lambda each: {"text": each} if echo else {}),
-        "usage": {
-            "prompt_tokens": response.usage.prompt_tokens,
-            "completion_tokens": 0,
-            "total_tokens": response.usage.total_tokens,
-        },
+        "usage": {**response.usage.to_dict(), "completion_tokens": 0},
     }
 
 
