@@ -58,6 +58,7 @@ $(BENCH_ENV)/installed: benchmarks/requirements.txt
 
 $(VENV)/installed: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
+	rm -rf build/lib  # setuptools takes into a wheel what an older one has left there
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check .
 	touch $@
 

@@ -61,11 +61,11 @@ def _check(output: Path, add: str | None, *, force: bool) -> None:
 
 
 def _put_in_place(directory: Path, output: Path, replaced: Path) -> None:
-    if output.exists():
-        output.rename(replaced)
     try:
+        if output.exists():
+            output.rename(replaced)
         directory.rename(output)
-    except OSError:
-        if replaced.exists():
+    except BaseException:  # Ctrl-C among them: what was there must not be lost
+        if replaced.exists() and not output.exists():
             replaced.rename(output)
         raise

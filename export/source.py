@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -172,6 +173,7 @@ def _check_family(config: PretrainedConfig, source: str) -> None:
 def _tokenizer(path: Path, source: str) -> PreTrainedTokenizerFast:
     if not any(path.glob("tokenizer*")) and not any(path.glob("vocab*")):
         raise ExportError(f"{source} has no tokenizer: no tokenizer.json or vocab file in {path}")
+    _check_tokenizer_files(path, source)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True, trust_remote_code=False)
     except Exception as error:  # a tokenizer's readers raise anything
@@ -190,6 +192,22 @@ def _tokenizer(path: Path, source: str) -> PreTrainedTokenizerFast:
     return tokenizer
 
 
+def _check_tokenizer_files(path: Path, source: str) -> None:
+    """Refuse a tokenizer made of a file of this machine, which would be copied into the bundle."""
+    try:
+        stated = json.loads((path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return  # absent, or for transformers to complain of
+    for key, name in stated.items() if isinstance(stated, dict) else ():
+        if not key.endswith("_file") or not isinstance(name, str) or not Path(name).is_file():
+            continue
+        if not Path(name).resolve().is_relative_to(path.resolve()):
+            raise ExportError(
+                f"{source} names {name!r} as {key} in its tokenizer_config.json, a file of this"
+                " machine: remove that line"
+            )
+
+
 def _stated_license(path: Path) -> str | None:
     """Return the licence in the front matter of the model card, None if there is none."""
     card = path / "README.md"
@@ -201,6 +219,6 @@ def _stated_license(path: Path) -> str | None:
         license_name = (metadata_load(card) or {}).get("license")
     except Exception:  # front matter that is no YAML, or no mapping
         return None
-    if isinstance(license_name, list):
-        return ", ".join(map(str, license_name)) or None
-    return str(license_name) if license_name else None
+    # Nothing else is written out: YAML can make gigabytes of a few references to one another.
+    names = license_name if isinstance(license_name, list) else [license_name]
+    return ", ".join(name for name in names if isinstance(name, str)) or None

@@ -96,6 +96,13 @@ def test_every_required_field_is_missed_by_name(tiny_bundle):
         {"activation": "tanh"},
         {"precisions": {}},
         {"max_length": 4},  # 3 of them special tokens
+        {"max_length": 10**30},
+        {"pad_id": 10**30},
+        {"pad_id": -1},
+        {"template": [{"part": "query", "ids": [10**30]}, {"part": "document"}]},
+        {"template": [{"part": "query"}, {"part": "document", "type_id": 10**30}]},
+        {"inputs": []},
+        {"golden": {"pairs": [], "tolerance": {"fp32": 10**400}}},
         {"tokenizer": None},
         {"format": 0},
     ],
@@ -126,7 +133,10 @@ def test_a_manifest_that_is_not_utf8_is_refused(bundle):
 
 @pytest.mark.parametrize(
     "path",
-    ["/etc/passwd", "../bundle/tokenizer.json", "a/../../x", "C:\\x", "C:x", "..", "", "a\0b"],
+    [
+        *("/etc/passwd", "../bundle/tokenizer.json", "a/../../x", "C:\\x", "C:x", "..", "", "a\0b"),
+        *("\ud800", "a" * 5000),
+    ],
 )
 def test_a_path_that_leaves_the_bundle_is_refused(bundle, path):
     opened = open_bundle(bundle)
@@ -253,6 +263,17 @@ def test_external_data_is_found_wherever_a_tensor_can_be(tmp_path, model):
     assert external_data_paths(tmp_path / "m.onnx") == ["hidden.bin"]
 
 
+def test_a_tag_that_protobuf_reads_as_another_is_refused(tmp_path):
+    """It takes the lower 32 bits of a tag: a field could be hidden from who reads them all."""
+    tensor = onnx.TensorProto(name="t", data_location=onnx.TensorProto.EXTERNAL, dims=[1])
+    tensor.external_data.add(key="location", value="hidden.bin")
+    graph = onnx.GraphProto(initializer=[tensor]).SerializeToString()
+    tag = bytes([7 << 3 | 2 | 0x80, 0x80, 0x80, 0x80, 0x10])  # ModelProto.graph, and bit 32
+    (tmp_path / "m.onnx").write_bytes(tag + bytes([len(graph)]) + graph)
+    with pytest.raises(BundleFormatError, match="32 bits"):
+        external_data_paths(tmp_path / "m.onnx")
+
+
 @given(st.binary(min_size=1, max_size=200))
 def test_any_bytes_are_walked_or_refused(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.onnx"
@@ -273,8 +294,15 @@ def test_a_file_that_is_no_model_is_an_error_of_ours(bundle, content):
         Reranker(bundle)
 
 
-def test_a_tokenizer_that_is_none_is_an_error_of_ours(bundle):
-    (bundle / "tokenizer.json").write_text('{"version": "1.0"}')
+def panics(tokenizer):
+    """A tokenizer.json that the Rust of tokenizers does not survive, which is no Exception."""
+    return json.dumps({**tokenizer, "pre_tokenizer": {"type": "FixedLength", "length": 0}})
+
+
+@pytest.mark.parametrize("written", [lambda _: '{"version": "1.0"}', panics])
+def test_a_tokenizer_that_is_none_is_an_error_of_ours(bundle, written):
+    path = bundle / "tokenizer.json"
+    path.write_text(written(json.loads(path.read_text())))
     entry = file_entry(bundle / "tokenizer.json", bundle)
     edit_manifest(
         bundle,
@@ -288,6 +316,12 @@ def test_an_input_that_no_pair_provides_is_refused(bundle):
     edit_manifest(bundle, inputs=["input_ids", "pixel_values"])
     with pytest.raises(BundleFormatError, match="pixel_values"):
         Reranker(bundle)
+
+
+def test_a_model_with_other_outputs_than_stated_is_refused(bundle):
+    edit_manifest(bundle, labels=2)
+    with Reranker(bundle) as reranker, pytest.raises(BundleFormatError, match="2 labels"):
+        reranker.rerank("w9", ["w8"])
 
 
 def test_two_labels_are_scored_by_their_difference(tmp_path):

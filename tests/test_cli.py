@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import pty
@@ -7,7 +8,7 @@ import sys
 from contextlib import suppress
 
 import pytest
-from tiny import edit_manifest
+from tiny import edit_manifest, write_tiny_bundle
 
 from fastrerank import Reranker
 from fastrerank.cli import PIPE_CLOSED, main
@@ -125,10 +126,53 @@ def test_only_line_feeds_end_a_document(capsys, documents, tiny_bundle):
     """json.dumps(..., ensure_ascii=False) leaves U+2028 and U+0085 as they are."""
     texts = ["w9\u2028w8", "w7\x85w6", "w5\x0cw4"]
     lines = [json.dumps({"text": text}, ensure_ascii=False) for text in texts]
-    documents.write_bytes("\r\n".join([*lines, "a\x0cb", ""]).encode())
+    documents.write_bytes("\r\n".join(["a\x0cb", *lines, ""]).encode())
     _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
     found = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
-    assert [found[index] for index in sorted(found)] == [*texts, "a\x0cb"]
+    assert [found[index] for index in sorted(found)] == ["a\x0cb", *texts]
+
+
+@pytest.mark.parametrize(
+    ("name", "lines"),
+    [
+        ("d.txt", ['{"text": "w9"}', "", '{"text": "w8"']),
+        ("d.txt", ['{"text": "w9"}', "w8"]),
+        ("d.jsonl", ["w9"]),
+        ("d.jsonl", ['"w9"', "7"]),
+        ("d.json", ["{", '"text": "w9"', "}"]),
+    ],
+)
+def test_a_broken_line_among_json_is_an_error(capsys, tmp_path, tiny_bundle, name, lines):
+    path = tmp_path / name
+    path.write_text("\n".join(lines))
+    status, out, err = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, path)
+    assert (status, out) == (2, "")
+    number = len([line for line in lines if line]) if name != "d.json" else 1
+    assert f"line {number} of {path}" in err
+
+
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_json_array_is_a_list_of_documents(capsys, documents, tiny_bundle, indent):
+    documents.write_text(json.dumps([{"text": "w9", "id": 1}, "w8"], indent=indent))
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    found = {r["index"]: r["document"] for r in json.loads(out)["results"]}
+    assert found == {0: {"text": "w9", "id": 1}, 1: {"text": "w8"}}
+    documents.write_text("[1, 2]\n[see above]")
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    found = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
+    assert found == {0: "[1, 2]", 1: "[see above]"}
+
+
+def test_a_dash_is_standard_input(capsys, monkeypatch, tiny_bundle):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"w9\nw8\n")))
+    status, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, "-")
+    assert (status, len(json.loads(out)["results"])) == (0, 2)
+
+
+def test_a_cut_query_is_told_beside_the_table(capsys, documents, tiny_bundle):
+    arguments = ("rerank", "-m", tiny_bundle, "--table", documents, "-q")
+    assert "the query was cut" in run(capsys, *arguments, "w9 " * 40)[1]
+    assert "the query was cut" not in run(capsys, *arguments, "w9")[1]
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_document(capsys, documents, tiny_bundle):
@@ -282,4 +326,19 @@ def test_inspect_prints_the_facts(capsys, tiny_bundle):
     for fact in ("512 tokens a pair", "sigmoid", "Spearman", "<101> query <102> document <102>"):
         assert fact in out
     _, out, _ = run(capsys, "inspect", "--json", tiny_bundle)
-    assert out == (tiny_bundle / MANIFEST_NAME).read_text()
+    assert json.loads(out) == json.loads((tiny_bundle / MANIFEST_NAME).read_text())
+
+
+@pytest.mark.parametrize("options", [[], ["--json"]])
+def test_inspect_prints_where_names_cannot_be_printed(tmp_path, options):
+    bundle = write_tiny_bundle(tmp_path)
+    edit_manifest(bundle, name="mod\u00e8le \u65e5\u672c \x1b[31m")
+    done = subprocess.run(
+        [sys.executable, "-m", "fastrerank", "inspect", *options, bundle],
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "\x1b" not in done.stdout
+    assert "mod" in done.stdout

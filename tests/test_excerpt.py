@@ -3,6 +3,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
+from fastrerank import InvalidRequestError
+from fastrerank import excerpt as module
 from fastrerank.bundle import open_bundle
 from fastrerank.excerpt import CHARACTERS_PER_TOKEN, MARGIN, excerpt, splits_at_spaces
 from fastrerank.tokenization import Pair, PairTokenizer
@@ -110,3 +112,28 @@ def test_what_lies_far_behind_the_tokens_that_are_read_is_left_out(truncate):
 )
 def test_a_text_is_whole_where_all_of_it_counts_or_nothing_ends_a_word(text, truncate):
     assert excerpt(text, 50, truncate) == text
+
+
+@given(st.sampled_from("x.日 \n"), st.integers(1000, 3000), st.sampled_from(["end", "start"]))
+def test_no_more_of_a_text_is_tokenised_than_can_be_of_use(tokenizer, letter, length, truncate):
+    """A text of punctuation alone took 500 bytes a character, 16 GiB for a request of 31 MiB."""
+    seen = []
+
+    def encode(texts):
+        seen.extend(len(text) for text in texts)
+        return PairTokenizer._encode(tokenizer, texts)
+
+    text = letter * length
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "MOST_CHARACTERS", 1000)
+        patch.setattr(module, "MOST_PER_TOKEN", 1)
+        patch.setattr(tokenizer, "_encode", encode)
+        query = tokenizer.encode_query(text)
+        (pair,) = tokenizer.encode_pairs([Pair(query, text, "documents[3]", None, truncate)])
+        if length > 1000:
+            message = rf"documents\[3\] has {length} characters, of which 1000 are read"
+            with pytest.raises(InvalidRequestError, match=message):
+                tokenizer.encode_pairs([Pair(query, text, "documents[3]", None, "none")])
+    assert max(seen) <= 1000
+    assert query.truncated >= (length > 1000)
+    assert pair.truncated >= (length > 1000)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import edit_manifest, write_tiny_bundle
 
-from fastrerank import memory, scoring
+from fastrerank import InvalidRequestError, Reranker, memory, scoring
 from fastrerank.memory import _malloc_trim
 from fastrerank.tokenization import Pair
 
@@ -67,22 +67,30 @@ def test_memory_is_given_back_after_long_pairs_and_not_all_the_time(monkeypatch)
     monkeypatch.setattr(memory, "_malloc_trim", lambda: trims.append)
     monkeypatch.setattr(memory.time, "monotonic", lambda: now[0])
     trimmer = memory.HeapTrimmer()
-    trimmer.after_call(tokens=memory.LONG_PAIR - 1, characters=memory.MANY_CHARACTERS - 1)
-    assert len(trims) == 0
-    trimmer.after_call(tokens=memory.LONG_PAIR, characters=10)
-    assert len(trims) == 1
-    trimmer.after_call(tokens=512, characters=10)  # too soon, and so it stays due
-    assert len(trims) == 1
+
+    def trims_after(**noted):
+        trimmer.note(**noted)
+        before = len(trims)
+        trimmer.after_call()
+        return len(trims) > before
+
+    assert not trims_after(tokens=memory.LONG_PAIR - 1, characters=memory.MANY_CHARACTERS - 1)
+    assert trims_after(tokens=memory.LONG_PAIR)
+    assert not trims_after(tokens=512)  # too soon, and so it stays due
     now[0] += 2
-    trimmer.after_call(tokens=10, characters=10)
-    assert len(trims) == 2
+    assert trims_after(tokens=10)
     now[0] += 2
-    trimmer.after_call(tokens=10, characters=10)
-    assert len(trims) == 2
-    trimmer.after_call(tokens=10, characters=memory.MANY_CHARACTERS)
-    now[0] += 2
-    trimmer.after_call(tokens=10, characters=10)
-    assert len(trims) == 3
+    assert not trims_after(tokens=10)
+    assert trims_after(characters=memory.MANY_CHARACTERS)
+
+
+def test_a_call_that_fails_gives_its_memory_back_too(tiny_bundle, monkeypatch):
+    trims = []
+    monkeypatch.setattr(memory, "_malloc_trim", lambda: trims.append)
+    with Reranker(tiny_bundle) as reranker:
+        with pytest.raises(InvalidRequestError):
+            reranker.rerank("w9", [f"w{n} " * 30_000 for n in range(7)], truncate="none")
+        assert len(trims) == 1
 
 
 @given(lengths=st.lists(st.integers(0, 60), max_size=40), size=st.integers(1, 20))

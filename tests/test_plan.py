@@ -202,7 +202,10 @@ def test_a_broken_plan_file_changes_nothing(content):
 
 @pytest.mark.parametrize(
     "change",
-    [{"threads": 0}, {"token_budget": "many"}, {"length_multiple": 1.5}, {"other": 1}],
+    [
+        *({"threads": 0}, {"token_budget": "many"}, {"length_multiple": 1.5}, {"other": 1}),
+        {"length_multiple": 10**30},
+    ],
 )
 def test_a_plan_with_wrong_values_is_passed_over(change):
     model = open_bundle().manifest
@@ -210,6 +213,14 @@ def test_a_plan_with_wrong_values_is_passed_over(change):
     content = json.loads(path.read_text())
     content["plans"][0] |= change
     path.write_text(json.dumps(content))
+    assert stored_plans(model) == []
+
+
+def test_a_pipe_in_the_place_of_a_plan_is_not_waited_for():
+    model = open_bundle().manifest
+    path = plan_path(model)
+    path.parent.mkdir(parents=True)
+    os.mkfifo(path)
     assert stored_plans(model) == []
 
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrerank import InvalidRequestError, RerankRequest
-from fastrerank.documents import document_text, well_formed
+from fastrerank.documents import ranked_text, well_formed
 
 
 @pytest.mark.parametrize(
@@ -93,17 +93,25 @@ DOCUMENT = {"title": "Peru", "text": "A country.", "tags": ["andes", "é"], "yea
     ],
 )
 def test_a_mapping_is_scored_by_its_text_or_by_the_fields_named(rank_fields, text):
-    assert document_text(DOCUMENT, 0, rank_fields) == text
+    assert ranked_text(DOCUMENT, 0, rank_fields).text == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "head"), [(["a", "b"], "a: 1\n"), (["a", "c"], ""), (["b"], ""), (["c"], "")]
+)
+def test_the_fields_before_the_last_that_is_there_are_the_head(fields, head):
+    text, length = ranked_text({"a": "1", "b": "2"}, 0, fields)
+    assert text[:length] == head
 
 
 def test_rank_fields_mean_nothing_for_strings():
-    assert document_text("as it is", 0, ["title"]) == "as it is"
+    assert ranked_text("as it is", 0, ["title"]).text == "as it is"
 
 
 @pytest.mark.parametrize("document", [{}, {"title": "t"}, {"text": None}, {"text": 3}])
 def test_a_mapping_without_text_is_an_error(document):
     with pytest.raises(InvalidRequestError, match=r"documents\[4\].*rank_fields"):
-        document_text(document, 4, None)
+        ranked_text(document, 4, None)
 
 
 def test_a_field_without_json_form_is_an_error():
@@ -112,7 +120,7 @@ def test_a_field_without_json_form_is_an_error():
         deep = [deep]
     for value in (object(), deep):
         with pytest.raises(InvalidRequestError, match=r"documents\[0\]\['x'\]"):
-            document_text({"x": value}, 0, ["x"])
+            ranked_text({"x": value}, 0, ["x"])
 
 
 @given(st.text(st.characters()))

@@ -119,6 +119,20 @@ def test_any_mapping_is_echoed_as_a_dict(tiny):
     assert echoes[1] == {"text": "w6"}
 
 
+def test_rank_fields_that_no_document_has_are_told_to_the_log(tiny, caplog):
+    documents = [{"name": "w8"}, {"name": "w9"}]
+    response = tiny.rerank("w9", documents, rank_fields=["Name", "titel"])
+    assert [result.index for result in response.results] == [0, 1]
+    assert [record.getMessage() for record in caplog.records] == [
+        "no document has any of the rank_fields ['Name', 'titel']: all are scored as empty ones"
+    ]
+    caplog.clear()
+    tiny.rerank("w9", [*documents, {"titel": "w7"}], rank_fields=["Name", "titel"])
+    tiny.rerank("w9", [""], rank_fields=["Name"])
+    tiny.rerank("w9", [], rank_fields=["Name"])
+    assert caplog.records == []
+
+
 def test_what_cannot_be_copied_is_named_before_anything_is_scored(tiny, monkeypatch):
     monkeypatch.setattr(tiny, "_scored", None)
     document = {"text": "w5", "lock": threading.Lock()}

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 
-from fastrerank import InvalidRequestError
+from fastrerank import InferenceError, InvalidRequestError
 from fastrerank.bundle import open_bundle
 from fastrerank.collate import collate
 from fastrerank.tokenization import Pair, PairTokenizer
@@ -132,3 +132,23 @@ def test_a_batch_is_padded_on_the_right(documents):
         assert (padded[len(alone) :] == 7).all()
         assert batch["attention_mask"][row].sum() == len(alone)
     assert (batch["position_ids"] == np.arange(batch["input_ids"].shape[1])).all()
+
+
+def test_a_panic_of_the_tokenizer_is_an_error_of_ours(monkeypatch):
+    """It is no Exception, and would pass through everything that catches those."""
+
+    class PanicException(BaseException): ...
+
+    tokenizer = PairTokenizer(PATH, TEMPLATE, 512)
+    for error, expected in (
+        (PanicException, InferenceError),
+        (KeyboardInterrupt, KeyboardInterrupt),
+    ):
+
+        class Broken:
+            def encode_batch_fast(self, *_, error=error, **__):
+                raise error("retry-limit-in-match over")
+
+        monkeypatch.setattr(tokenizer, "_tokenizer", Broken())
+        with pytest.raises(expected, match="retry-limit"):
+            tokenizer.count_tokens(["text"])

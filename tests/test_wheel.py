@@ -29,7 +29,7 @@ def run(*command: object, **options) -> subprocess.CompletedProcess[str]:
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("wheel")
-    done = run(sys.executable, "-m", "build", "--wheel", "--outdir", directory, ROOT)
+    done = run(sys.executable, "-m", "build", "--outdir", directory, ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
     (path,) = directory.glob("*.whl")
     return path

@@ -59,6 +59,32 @@ def test_a_long_document_scores_as_its_best_window_does():
         assert found[0] > whole.score([(QUERY, " ".join(document))], raw=True)[0]
 
 
+@pytest.mark.parametrize("title", [words(6), words(20)])
+def test_the_fields_before_the_last_are_read_with_each_window(title):
+    """So that no part of a long text loses what its title says."""
+    body, fields = words(300), ["title", "body"]
+    document = {"title": " ".join(title), "body": " ".join(body)}
+    head = ["title", ":", *title]
+    rest = ["body", ":", *body]
+    with Reranker(window=60) as windowed, Reranker(window=512) as whole:
+        parts = [" ".join(head + rest[span]) for span in spans(len(rest), 60 - len(head), 400)]
+        expected = whole.score([(QUERY, part) for part in parts])
+        response = windowed.rerank(QUERY, [document], rank_fields=fields)
+        assert len(parts) > 300 // 60
+        assert np.float32(response.results[0].relevance_score) == expected.max()
+        assert response.usage == whole.rerank(QUERY, [document], rank_fields=fields).usage
+
+
+def test_fields_that_fill_half_a_window_are_no_head():
+    title, body = words(29), words(300)
+    document = {"title": " ".join(title), "body": " ".join(body)}
+    with Reranker(window=60) as reranker:
+        found = reranker.rerank(QUERY, [document], rank_fields=["title", "body"])
+        text = f"title: {document['title']}\nbody: {document['body']}"
+        expected = reranker.rerank(QUERY, [text])
+    assert found.results[0].relevance_score == expected.results[0].relevance_score
+
+
 @pytest.mark.parametrize("count", [1, 119, 120])
 def test_up_to_two_windows_are_read_as_a_whole(count):
     pair = [(QUERY, " ".join(words(count)))]

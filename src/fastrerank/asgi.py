@@ -23,7 +23,7 @@ except ImportError as error:
 
 __all__ = ["create_app"]
 
-MAX_REQUEST_BYTES = 32 * 2**20
+MAX_REQUEST_BYTES = 8 * 2**20
 # One request already uses every core that the model may use. A second one is read, tokenized and
 # written beside it; more would only hold memory.
 CONCURRENCY = 2
@@ -48,9 +48,10 @@ def create_app(
     check_served(models, api)
     concurrency = check_count("concurrency", concurrency) or CONCURRENCY
     max_request_bytes = check_count("max_request_bytes", max_request_bytes) or MAX_REQUEST_BYTES
-    if api_key is not None and not (isinstance(api_key, str) and api_key):
+    if api_key is not None and not (isinstance(api_key, str) and api_key.isprintable() and api_key):
         raise InvalidRequestError(
-            "api_key must be a string that is not empty; None asks for no key", param="api_key"
+            "api_key must be a string of printable characters; None asks for no key",
+            param="api_key",
         )
 
     async def health(request: Request) -> Response:  # noqa: ARG001 - starlette's signature

@@ -69,10 +69,12 @@ class Bundle:
         root = self.path.resolve()
         path = self.path / relative
         unsafe = parts.is_absolute() or ".." in parts.parts or "\\" in relative or not parts.parts
-        if unsafe or ":" in relative or "\0" in relative or not path.resolve().is_relative_to(root):
+        # What cannot be printed cannot be encoded, or ends a name early.
+        unsafe = unsafe or ":" in relative or not relative.isprintable() or len(relative) > 255
+        if unsafe or not path.resolve().is_relative_to(root):
             raise BundleIntegrityError(
-                f"{relative!r} lies outside the bundle {self.path}: absolute paths, '..' and links"
-                " out of it are refused"
+                f"{relative[:255]!r} lies outside the bundle {self.path}: absolute paths, '..',"
+                " links out of it and names that no file has are refused"
             )
         return path
 

@@ -30,7 +30,8 @@ def check_inputs(inputs: Sequence[str]) -> None:
 
 def _input_ids(encodings: Sequence[Encoding], shape: tuple[int, int], pad_id: int) -> Array:
     array = np.full(shape, pad_id, dtype=np.int64)
-    for row, (query, document, _) in zip(array, encodings, strict=True):
+    for row, encoding in zip(array, encodings, strict=True):
+        query, document = encoding.query, encoding.document
         start, stop = len(query.before), len(query.before) + len(document)
         row[:start] = query.before
         row[start:stop] = document
@@ -40,7 +41,8 @@ def _input_ids(encodings: Sequence[Encoding], shape: tuple[int, int], pad_id: in
 
 def _token_type_ids(encodings: Sequence[Encoding], shape: tuple[int, int], _: int) -> Array:
     array = np.zeros(shape, dtype=np.int64)
-    for row, (query, document, _) in zip(array, encodings, strict=True):
+    for row, encoding in zip(array, encodings, strict=True):
+        query, document = encoding.query, encoding.document
         start, stop = len(query.before), len(query.before) + len(document)
         row[:start] = query.before_types
         row[start:stop] = query.document_type

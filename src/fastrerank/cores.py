@@ -22,11 +22,11 @@ def usable_cores(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
 def _cgroup_quota(cgroup: Path) -> float | None:
     """Return the quota in cores, from cgroup v2 (cpu.max) or v1 (cpu.cfs_*), None if unlimited."""
     try:
-        quota, period = (cgroup / "cpu.max").read_text().split()
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
     except (OSError, ValueError):
         try:
-            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text().strip()
-            period = (cgroup / "cpu/cpu.cfs_period_us").read_text().strip()
+            quota = (cgroup / "cpu/cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (cgroup / "cpu/cpu.cfs_period_us").read_text(encoding="ascii").strip()
         except OSError:
             return None
     try:

@@ -3,26 +3,36 @@
 import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from .errors import InvalidRequestError
 from .request import Document
 
 
-def document_text(document: Document, index: int, rank_fields: Sequence[str] | None) -> str:
+class RankedText(NamedTuple):
+    """What is read of a document: its first `head` characters with each of its windows."""
+
+    text: str
+    head: int = 0
+
+
+def ranked_text(document: Document, index: int, rank_fields: Sequence[str] | None) -> RankedText:
     """Return the text of one document that the model reads.
 
     A string is itself. A mapping is its `text`; with `rank_fields`, each named field that it has is
-    a line `field: value`, in the order named (values that are no strings as compact JSON).
+    a line `field: value`, in the order named (values that are no strings as compact JSON). The
+    lines before the last one are its head: a title, say, of the text that is named last.
 
     :raises InvalidRequestError: if a mapping has no string `text` and no rank_fields are given, or
         a value has no JSON form.
     """
     if isinstance(document, str):
-        return document
+        return RankedText(document)
     if rank_fields is not None:
         present = [name for name in rank_fields if name in document]
-        return "\n".join(f"{name}: {_field_text(document, name, index)}" for name in present)
+        lines = [f"{name}: {_field_text(document, name, index)}" for name in present]
+        joined = "\n".join(lines)
+        return RankedText(joined, len(joined) - len(lines[-1]) if lines else 0)
     text = document.get("text")
     if not isinstance(text, str):
         keys = _shown(document)
@@ -31,7 +41,7 @@ def document_text(document: Document, index: int, rank_fields: Sequence[str] | N
             " add one, or name the fields to score in rank_fields",
             param=f"documents[{index}]",
         )
-    return text
+    return RankedText(text)
 
 
 def _shown(document: Mapping[str, object]) -> str:

@@ -17,6 +17,20 @@ CHARACTERS_PER_TOKEN = 8
 # Tokens beyond those that are read: the last ones before a cut can differ from the whole text's
 # where a token holds a space, as an added one may.
 MARGIN = 32
+# A text without spaces, or of no language, is cut all the same: tokenizers holds up to 500 bytes a
+# character.
+MOST_CHARACTERS, MOST_PER_TOKEN = 500_000, 50
+
+
+def most_characters(tokens: int) -> int:
+    """Return how many characters of a text are tokenised at most, where so many tokens are read."""
+    return max(MOST_CHARACTERS, MOST_PER_TOKEN * tokens)
+
+
+def bounded(text: str, tokens: int, truncate: Truncate) -> str:
+    """Return the first characters of `text` that may be tokenised; with "start", the last."""
+    most = most_characters(tokens)
+    return text[-most:] if truncate == "start" else text[:most]
 
 
 def splits_at_spaces(tokenizer: "Tokenizer") -> bool:

@@ -10,6 +10,7 @@ from .errors import BundleFormatError
 
 MANIFEST_NAME = "fastrerank.json"
 FORMAT = 1
+_MOST = 1 << 31  # numbers in a manifest are below: int64 holds them, and all that is made of them
 
 
 def manifest_name(model: str) -> str:
@@ -178,11 +179,17 @@ def _check(manifest: Manifest) -> None:
     """Raise BundleFormatError where fields that parse alone contradict each other."""
     parts = [segment.part for segment in manifest.template if segment.part]
     special = sum(len(segment.ids) for segment in manifest.template)
+    types = [segment.type_id for segment in manifest.template]
+    ids = [token for segment in manifest.template for token in segment.ids]
     first_output = manifest.labels == 1 and manifest.label_column == 0
     two_outputs = manifest.labels == 2 and manifest.label_column in (0, 1)
     faults = {
         f"format is {manifest.format}": manifest.format != FORMAT,
         "precisions is empty": not manifest.precisions,
+        "inputs is empty": not manifest.inputs,
+        "a number is out of range": not all(
+            0 <= number < _MOST for number in (manifest.max_length, manifest.pad_id, *types, *ids)
+        ),
         "template needs one query and one document": sorted(parts) != ["document", "query"],
         f"labels is {manifest.labels} with label_column {manifest.label_column}": not (
             first_output or two_outputs
@@ -210,7 +217,7 @@ def _parse(kind: Any, data: Any, where: str) -> Any:
         return None if data is None else _parse(arguments[0], data, where)
     if origin is Literal and data in arguments:
         return data
-    if kind is float and type(data) is int:
+    if kind is float and type(data) is int and abs(data) < _MOST:
         return float(data)
     if origin is None and type(data) is kind:
         return data

@@ -21,16 +21,16 @@ class HeapTrimmer:
         self._due = False
         self._last = float("-inf")
 
-    def after_call(self, tokens: int, characters: int) -> None:
-        """Note a finished call, and trim if that is due.
+    def note(self, *, tokens: int = 0, characters: int = 0) -> None:
+        """Note what takes memory: tokens of a pair, or characters tokenised at once."""
+        if tokens >= LONG_PAIR or characters >= MANY_CHARACTERS:
+            self._due = True
 
-        `tokens` counts those of its longest pair, `characters` those that were tokenised at once.
-        """
+    def after_call(self) -> None:
+        """Trim if that is due; a call that failed has taken memory too."""
         if self._trim is None:
             return
         # No lock, which a fork could find taken: calls at the same time trim twice at worst.
-        if tokens >= LONG_PAIR or characters >= MANY_CHARACTERS:
-            self._due = True
         if self._due and time.monotonic() >= self._last + _SECONDS_BETWEEN:
             self._due, self._last = False, time.monotonic()
             self._trim(0)

@@ -68,6 +68,8 @@ def _fields(view: _Buffer, start: int, end: int) -> Iterator[tuple[int, int, int
     position = start
     while position < end:
         key, position = _varint(view, position)
+        if key >> 32:  # protobuf would read the lower 32 bits, and so another field
+            raise IndexError(f"a tag of over 32 bits before byte {position}")
         wire = key & 7
         if wire == 2:
             length, position = _varint(view, position)

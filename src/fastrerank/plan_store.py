@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
@@ -17,6 +18,8 @@ from .manifest import Manifest
 from .plan import Plan
 from .processor import this_processor
 
+_MOST = 1 << 16  # of threads, of tokens a batch
+
 
 def stored_plans(manifest: Manifest) -> list[Plan]:
     """Return the plans measured for this bundle on this machine, best first; none if unreadable.
@@ -26,7 +29,10 @@ def stored_plans(manifest: Manifest) -> list[Plan]:
     try:
         if not _directory().is_dir():
             return []  # nothing was ever tuned here: spare every load the hashing of its facts
-        text = plan_path(manifest).read_text(encoding="utf-8")
+        path = plan_path(manifest)
+        if not path.is_file():  # a pipe would be waited for
+            return []
+        text = path.read_text(encoding="utf-8")
         return [_plan(entry) for entry in json.loads(text)["plans"]]
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return []
@@ -40,9 +46,10 @@ def store_plans(manifest: Manifest, plans: Sequence[Plan]) -> Path:
     path = plan_path(manifest)
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {"of": _facts(manifest), "plans": [asdict(plan) for plan in plans]}
-    unfinished = path.with_suffix(f".{os.getpid()}")
-    unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    unfinished.replace(path)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        unfinished = Path(folder) / path.name
+        unfinished.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        unfinished.replace(path)
     return path
 
 
@@ -102,10 +109,10 @@ def _plan(entry: dict[str, object]) -> Plan:
     """Return the plan of a stored entry.
 
     :raises TypeError: if a field is missing or unknown.
-    :raises ValueError: if a number is no whole number of at least 1.
+    :raises ValueError: if a number is none of a plan.
     """
     plan = Plan(**entry)  # type: ignore[arg-type]
     for number in (plan.threads, plan.token_budget, plan.length_multiple):
-        if type(number) is not int or number < 1:
-            raise ValueError(f"{number!r} is no whole number of at least 1")
+        if type(number) is not int or not 1 <= number <= _MOST:
+            raise ValueError(f"{number!r} is no whole number from 1 to {_MOST}")
     return plan

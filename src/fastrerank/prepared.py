@@ -1,13 +1,16 @@
 """A checked request made ready to be scored."""
 
 import copy
+import logging
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .documents import document_text
+from .documents import RankedText, ranked_text
 from .errors import InvalidRequestError
 from .request import Document, RerankRequest
 from .tokenization import EncodedQuery, Pair, PairTokenizer
+
+logger = logging.getLogger("fastrerank")
 
 
 class Prepared(NamedTuple):
@@ -19,7 +22,7 @@ class Prepared(NamedTuple):
 
     request: RerankRequest
     query: EncodedQuery
-    texts: list[str]
+    texts: list[RankedText]
     pair_of: list[int]
     echoes: list[Document | None]
     prefix: str
@@ -28,9 +31,9 @@ class Prepared(NamedTuple):
         """Yield the pair of each text."""
         limit, truncate = self.request.max_tokens_per_doc, self.request.truncate
         first = {pair: index for index, pair in reversed(list(enumerate(self.pair_of)))}
-        for pair, text in enumerate(self.texts):
+        for pair, (text, head) in enumerate(self.texts):
             name = f"{self.prefix}documents[{first[pair]}]"
-            yield Pair(self.query, text, name, limit, truncate)
+            yield Pair(self.query, text, name, limit, truncate, head)
 
 
 def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") -> Prepared:
@@ -40,9 +43,9 @@ def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") 
         echo it, or the query is too long and may not be cut.
     """
     try:
-        texts: dict[str, int] = {}
+        texts: dict[RankedText, int] = {}
         pair_of = [
-            texts.setdefault(document_text(document, index, request.rank_fields), len(texts))
+            texts.setdefault(ranked_text(document, index, request.rank_fields), len(texts))
             for index, document in enumerate(request.documents)
         ]
         query = tokenizer.encode_query(request.query, request.instruction, request.truncate)
@@ -52,7 +55,18 @@ def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") 
         ]
     except InvalidRequestError as error:
         raise error.within(prefix) from error.__cause__
+    if texts and not any(_has_text(document, request) for document in request.documents):
+        logger.warning(
+            "no document has any of the rank_fields %s: all are scored as empty ones",
+            request.rank_fields,
+        )
     return Prepared(request, query, list(texts), pair_of, echoes, prefix)
+
+
+def _has_text(document: Document, request: RerankRequest) -> bool:
+    if isinstance(document, str) or request.rank_fields is None:
+        return True
+    return any(name in document for name in request.rank_fields)
 
 
 def _copied(document: Document, index: int) -> Document:

@@ -40,8 +40,9 @@ logger = logging.getLogger("fastrerank")
 class Reranker:
     """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
 
-    `model` is the path of a bundle, or the name of a bundled model: "default" (None) or "small"
-    (a directory of that name is "./small").
+    `model` is the path of a bundle, or the name of a bundled model, both English: "default" (None)
+    or "small" (a directory of that name is "./small").
+
     `runtime` is "onnxruntime", or "openvino" where that is installed. `precision` is one that the
     bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is
     what `fastrerank tune` found fastest here, or a default; `runtime_reason` says why. `threads`
@@ -149,7 +150,9 @@ class Reranker:
         fields, one `field: value` a line. `top_n` limits the results, `return_documents` echoes
         each document in its result. A document longer than `max_tokens_per_doc`, or than the query
         leaves room for, loses its end or its start, as `truncate` says, and is listed in
-        `truncated`; with "none" it is an error. The `instruction` is read together with the query.
+        `truncated`; with "none" it is an error. A query beyond its share loses its end. The
+        `instruction` is read together with the query (the bundled models were not trained on any).
+        With `rank_fields`, the fields before the last are read with each window of a long document.
         Every document is scored by its own pair alone, empty ones too.
 
         :raises InvalidRequestError: if an argument is wrong; the message names it and the way out.

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from .batching import batches
 from .collate import collate
+from .errors import BundleFormatError
 from .manifest import Manifest
 from .memory import HeapTrimmer
 from .plan import Plan, runs_single
@@ -43,14 +44,12 @@ class ScoredPairs:
 class _Group(NamedTuple):
     """What is kept of pairs that were tokenised at once, not their tokens: there may be millions.
 
-    `windows` int64 [pairs] counts the windows of each, `longest` the tokens of the longest window.
+    `windows` int64 [pairs] counts the windows of each.
     """
 
-    characters: int
     lengths: NDArray[np.int64]
     truncated: NDArray[np.bool_]
     windows: NDArray[np.int64]
-    longest: int
     outputs: NDArray[np.float32]  # of every window, filled batch by batch
 
     def scored(self, label_column: int) -> ScoredPairs:
@@ -94,11 +93,10 @@ class PairScorer:
     def score(self, pairs: Iterable[Pair]) -> ScoredPairs:
         """Return the answers for all pairs; memory beyond them does not grow with their number."""
         groups: list[_Group] = []
-        self._workers.each(self._run, self._batches(iter(pairs), groups))
-        self._trimmer.after_call(
-            tokens=max((group.longest for group in groups), default=0),
-            characters=max((group.characters for group in groups), default=0),
-        )
+        try:
+            self._workers.each(self._run, self._batches(iter(pairs), groups))
+        finally:
+            self._trimmer.after_call()
         scored = [group.scored(self._manifest.label_column) for group in groups]
         scored.append(_empty(self._manifest.labels))
         return ScoredPairs(
@@ -116,17 +114,17 @@ class PairScorer:
             drawn, characters = _drawn(pairs, size)
             if not drawn:
                 return
+            self._trimmer.note(characters=characters)
             encodings = self._tokenizer.encode_pairs(drawn)
             windows, counts = in_windows(encodings)
             lengths = np.array([window.length for window in windows], dtype=np.int64)
+            self._trimmer.note(tokens=int(lengths.max()))
             outputs = np.empty((len(windows), self._manifest.labels), dtype=np.float32)
             groups.append(
                 _Group(
-                    characters,
                     np.array([encoding.length for encoding in encodings], dtype=np.int64),
                     np.array([encoding.truncated for encoding in encodings], dtype=np.bool_),
                     counts,
-                    int(lengths.max()),
                     outputs,
                 )
             )
@@ -142,15 +140,22 @@ class PairScorer:
         return np.minimum(rounded, self._manifest.max_length)
 
     def _run(self, batch: _Batch) -> None:
-        inputs, pad_id = self._manifest.inputs, self._manifest.pad_id
         if self._single:
             for position, encoding in zip(batch.positions, batch.encodings, strict=True):
-                arrays = collate([encoding], inputs, pad_id, encoding.length)
-                batch.outputs[position] = self._session.run(arrays)[0]
+                batch.outputs[position] = self._outputs([encoding], encoding.length)[0]
         else:
-            arrays = collate(batch.encodings, inputs, pad_id, batch.length)
-            batch.outputs[batch.positions] = self._session.run(arrays)
+            batch.outputs[batch.positions] = self._outputs(batch.encodings, batch.length)
         self._cache.keep(batch.encodings, batch.outputs[batch.positions])
+
+    def _outputs(self, encodings: list[Encoding], length: int) -> NDArray[np.float32]:
+        manifest = self._manifest
+        outputs = self._session.run(collate(encodings, manifest.inputs, manifest.pad_id, length))
+        if outputs.shape != (len(encodings), manifest.labels):
+            raise BundleFormatError(
+                f"the model returned {outputs.shape} for {len(encodings)} pairs, the manifest says"
+                f" {manifest.labels} labels: export the model again"
+            )
+        return outputs
 
 
 def _drawn(pairs: Iterator[Pair], size: int) -> tuple[list[Pair], int]:

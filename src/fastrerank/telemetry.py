@@ -12,7 +12,7 @@ _OPENVINO = "openvino_telemetry"
 def silence_onnxruntime() -> None:
     """Switch off ONNX Runtime's, before it is imported; a value that the user has set stays.
 
-    Its official builds send events from version 1.31 on, and keep a device id in the user's cache
+    Its official builds send events from version 1.29 on, and keep a device id in the user's cache
     directory: Privacy.md in its package. Where the program has imported it already, the first
     event is out, and the rest is stopped.
     """

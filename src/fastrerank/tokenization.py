@@ -1,7 +1,8 @@
 """Pairs of texts to token ids, unpadded, cut so that the query survives."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -10,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .documents import well_formed
-from .errors import BundleFormatError, InvalidRequestError
-from .excerpt import MARGIN, excerpt, splits_at_spaces
+from .errors import BundleFormatError, FastRerankError, InferenceError, InvalidRequestError
+from .excerpt import MARGIN, MOST_PER_TOKEN, bounded, excerpt, most_characters, splits_at_spaces
 from .manifest import Segment
 from .request import Truncate
 
@@ -48,13 +49,17 @@ class EncodedQuery:
 
 
 class Pair(NamedTuple):
-    """One document to be scored for a query, and how it may be cut."""
+    """One document to be scored for a query, and how it may be cut.
+
+    The first `head` characters of its text are read with each of its windows.
+    """
 
     query: EncodedQuery
     text: str
     name: str = "document"
     max_tokens: int | None = None
     truncate: Truncate = "end"
+    head: int = 0
 
     @property
     def limit(self) -> int:
@@ -64,11 +69,15 @@ class Pair(NamedTuple):
 
 
 class Encoding(NamedTuple):
-    """The ids of one pair, unpadded: the query's around those of the document that are kept."""
+    """The ids of one pair, unpadded: the query's around those of the document that are kept.
+
+    The first `head` ids of the document are read with each of its windows.
+    """
 
     query: EncodedQuery
     document: Ids
     truncated: bool
+    head: int = 0
 
     @property
     def length(self) -> int:
@@ -77,6 +86,15 @@ class Encoding(NamedTuple):
         At least 1: a pair without any, of a tokenizer that adds none, is read as one padding token.
         """
         return max(1, len(self.query.before) + len(self.document) + len(self.query.after))
+
+
+class _Text(NamedTuple):
+    """A text of which at most `limit` tokens are read; `name` is what errors call it."""
+
+    text: str
+    limit: int
+    truncate: Truncate
+    name: str
 
 
 class PairTokenizer:
@@ -98,8 +116,7 @@ class PairTokenizer:
         window: int | None = None,
         model_length: int | None = None,
     ) -> None:
-        self._tokenizer = _read_tokenizer(path)
-        self._splits_at_spaces = splits_at_spaces(self._tokenizer)
+        self._tokenizer, self._splits_at_spaces = _read_tokenizer(path)
         self._template = template
         special = sum(len(segment.ids) for segment in template)
         self._room = max_length - special
@@ -123,8 +140,9 @@ class PairTokenizer:
         :raises InvalidRequestError: if it is too long and `truncate` is "none".
         """
         text = f"{query}\n{instruction}" if instruction else query
-        ids = self._encode([text])[0].ids
-        truncated = len(ids) > self._query_room
+        asked = _Text(text, self._query_room, "none" if truncate == "none" else "end", "query")
+        ((ids, cut),) = self._read([asked])
+        truncated = cut or len(ids) > self._query_room
         if truncated and truncate == "none":
             raise InvalidRequestError(
                 f"query has {len(ids)} tokens, its share of the model's length is"
@@ -152,17 +170,39 @@ class PairTokenizer:
 
         :raises InvalidRequestError: if a document does not fit and its `truncate` is "none".
         """
-        texts = [self._part_read(pair) for pair in pairs]
-        encoded = self._encode(texts)
-        for i, (pair, text) in enumerate(zip(pairs, texts, strict=True)):
-            if len(text) < len(pair.text) and len(encoded[i]) < pair.limit + MARGIN:
-                encoded[i] = self._encode([pair.text])[0]
-        return [_cut(pair, item.ids) for pair, item in zip(pairs, encoded, strict=True)]
+        read = self._read(
+            [_Text(pair.text, pair.limit, pair.truncate, pair.name) for pair in pairs]
+        )
+        heads = [_head(pair) for pair in pairs]
+        counts = self.count_tokens(heads) if any(heads) else [0] * len(pairs)
+        return [
+            _cut(pair, ids, cut, head)
+            for pair, (ids, cut), head in zip(pairs, read, counts, strict=True)
+        ]
 
-    def _part_read(self, pair: Pair) -> str:
-        if self._splits_at_spaces:
-            return excerpt(pair.text, pair.limit, pair.truncate)
-        return pair.text
+    def _read(self, texts: Sequence[_Text]) -> list[tuple[list[int], bool]]:
+        """Return ids of each text, all that can matter, and whether a part was left out of them."""
+        parts = [self._part(asked) for asked in texts]
+        encoded = self._encode(parts)
+        for i, (asked, part) in enumerate(zip(texts, parts, strict=True)):
+            if len(part) < len(asked.text) and len(encoded[i]) < asked.limit + MARGIN:
+                parts[i] = bounded(asked.text, asked.limit, asked.truncate)
+                encoded[i] = self._encode([parts[i]])[0]
+        return [
+            (item.ids, len(part) < len(asked.text))
+            for item, asked, part in zip(encoded, texts, parts, strict=True)
+        ]
+
+    def _part(self, asked: _Text) -> str:
+        most = most_characters(asked.limit)
+        if asked.truncate == "none" and len(asked.text) > most:
+            raise InvalidRequestError(
+                f"{asked.name} has {len(asked.text)} characters, of which {most} are read for"
+                f" {asked.limit} tokens: shorten it or allow truncation",
+                param=asked.name,
+            )
+        text = bounded(asked.text, asked.limit, asked.truncate)
+        return excerpt(text, asked.limit, asked.truncate) if self._splits_at_spaces else text
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
         """Return the number of tokens of each text alone, without special tokens, uncut."""
@@ -170,15 +210,21 @@ class PairTokenizer:
 
     def _encode(self, texts: list[str]) -> "list[TokenizersEncoding]":
         texts = [text if text.isascii() else well_formed(text) for text in texts]
-        if os.getpid() != _PROCESS:
-            # In a forked child the batch calls can wait for ever for threads that only the parent
-            # has (tokenizers' thread pool, one a process, does not survive a fork); single calls
-            # use none.
-            return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
-        encodings: list[TokenizersEncoding] = self._tokenizer.encode_batch_fast(
-            texts, add_special_tokens=False
-        )
+        with _failing_as(InferenceError, "the tokenizer failed"):
+            if os.getpid() != _PROCESS:
+                # In a forked child the batch calls can wait for ever for threads that only the
+                # parent has (tokenizers' thread pool, one a process, does not survive a fork);
+                # single calls use none.
+                return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
+            encodings: list[TokenizersEncoding] = self._tokenizer.encode_batch_fast(
+                texts, add_special_tokens=False
+            )
         return encodings
+
+
+def _head(pair: Pair) -> str:
+    """Return the head of a text; one that must be longer than a window is none."""
+    return pair.text[: pair.head] if pair.head <= MOST_PER_TOKEN * pair.query.window else ""
 
 
 def query_room(room: int) -> int:
@@ -186,16 +232,26 @@ def query_room(room: int) -> int:
     return max(1, min(room - 1, int(room * QUERY_SHARE)))
 
 
-def _read_tokenizer(path: Path) -> "Tokenizer":
+def _read_tokenizer(path: Path) -> "tuple[Tokenizer, bool]":
+    """Return the tokenizer, and whether it never joins what a space separates."""
     from tokenizers import Tokenizer  # 20 ms that `import fastrerank` need not pay
 
-    try:
+    with _failing_as(BundleFormatError, f"{path} is no tokenizer"):
         tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # tokenizers raises plain Exception
-        raise BundleFormatError(f"{path} is no tokenizer: {error}") from error
-    tokenizer.no_truncation()
-    tokenizer.no_padding()
-    return tokenizer
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        return tokenizer, splits_at_spaces(tokenizer)
+
+
+@contextmanager
+def _failing_as(kind: type[FastRerankError], message: str) -> Iterator[None]:
+    """Raise as `kind` what tokenizers raises: Exceptions, and panics of its Rust, no Exceptions."""
+    try:
+        yield
+    except BaseException as error:
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise
+        raise kind(f"{message}: {error}") from error
 
 
 def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids]:
@@ -209,9 +265,9 @@ def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids
     return np.array(ids, dtype=np.int64), np.array(types, dtype=np.int64)
 
 
-def _cut(pair: Pair, ids: list[int]) -> Encoding:
+def _cut(pair: Pair, ids: list[int], cut: bool, head: int) -> Encoding:
     limit = pair.limit
-    truncated = len(ids) > limit
+    truncated = cut or len(ids) > limit
     if truncated and pair.truncate == "none":
         bound = f"{limit} fit beside its query"
         if limit < pair.query.room:
@@ -220,6 +276,6 @@ def _cut(pair: Pair, ids: list[int]) -> Encoding:
             f"{pair.name} has {len(ids)} tokens, {bound}: shorten it or allow truncation",
             param=pair.name,
         )
-    if truncated:
-        ids = ids[-limit:] if pair.truncate == "start" else ids[:limit]
-    return Encoding(pair.query, np.array(ids, dtype=np.int64), truncated)
+    if truncated and pair.truncate == "start":
+        ids, head = ids[-limit:], 0
+    return Encoding(pair.query, np.array(ids[:limit], dtype=np.int64), truncated, head)

@@ -40,17 +40,24 @@ def spans(length: int, window: int, room: int) -> Iterator[slice]:
 
 def in_windows(encodings: Sequence[Encoding]) -> tuple[list[Encoding], NDArray[np.int64]]:
     """Return the windows of all encodings, in order, and the number of each, int64 [encodings]."""
-    parts = [
-        [
-            encoding._replace(document=encoding.document[span])
-            for span in spans(
-                len(encoding.document), encoding.query.window, encoding.query.model_room
-            )
-        ]
-        for encoding in encodings
-    ]
+    parts = [list(_windows(encoding)) for encoding in encodings]
     counts = np.array([len(part) for part in parts], dtype=np.int64)
     return [window for part in parts for window in part], counts
+
+
+def _windows(encoding: Encoding) -> Iterator[Encoding]:
+    """Yield the windows of one encoding; the head of its document stands before each.
+
+    Not where it would take more than half of a window.
+    """
+    document, window, room = encoding.document, encoding.query.window, encoding.query.model_room
+    whole = len(document) <= min(WINDOWS_IN_A_WHOLE * window, room)
+    window = min(window, room)
+    head = 0 if whole or encoding.head > window // 2 else encoding.head
+    rest = document[head:]
+    for span in spans(len(rest), window - head, room - head):
+        part = np.concatenate([document[:head], rest[span]]) if head else rest[span]
+        yield encoding._replace(document=part)
 
 
 def best_windows(

@@ -70,7 +70,7 @@ class Workers:
         except RuntimeError as error:
             if self._closed:
                 raise ClosedError(_CLOSED_MEANWHILE) from error
-            if not threading.main_thread().is_alive():  # the pool's own answer, from then on
+            if "interpreter shutdown" in str(error):
                 raise ClosedError("the interpreter ended while it was scoring") from error
             raise InferenceError(f"no thread to score on: {error}") from error
 

@@ -7,7 +7,7 @@ import re
 import zlib
 from collections.abc import Iterable, Sequence
 
-from fastrerank.documents import document_text
+from fastrerank.documents import ranked_text
 from fastrerank.errors import ClosedError, InvalidRequestError
 from fastrerank.request import Document, RerankRequest, Truncate
 from fastrerank.response import RerankResponse, RerankResult, Usage
@@ -56,7 +56,7 @@ class FakeReranker:
         room = min(max_tokens_per_doc or self.max_length, self.max_length - len(asked))
         scores, truncated, read = [], [], 0
         for i, document in enumerate(request.documents):
-            words = tokens(document_text(document, i, rank_fields))
+            words = tokens(ranked_text(document, i, rank_fields).text)
             if len(words) > room:
                 if truncate == "none":
                     raise InvalidRequestError(f"documents[{i}] is long", param=f"documents[{i}]")

@@ -74,7 +74,7 @@ def test_every_option_reaches_the_model_the_application_or_the_server(monkeypatc
         "uvicorn.run",
     ):
         monkeypatch.setattr(name, lambda *_, **options: passed.update(options))
-    monkeypatch.setenv(serve.KEY_VARIABLE, "secret")
+    monkeypatch.setenv(serve.KEY_VARIABLE, " secret\n")
     options = {
         "precision": "fp32",
         "threads": 3,
@@ -92,6 +92,7 @@ def test_every_option_reaches_the_model_the_application_or_the_server(monkeypatc
         "max_request_bytes": 4 * 2**20,
         "host": "127.0.0.1",
         "timeout_graceful_shutdown": 30,
+        "limit_concurrency": serve.MAX_CONNECTIONS,
     }
 
 

@@ -9,11 +9,31 @@ from fastrerank.export.optimize import optimize
 from fastrerank.export.shapes import infer_shapes
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 
 def operators(model):
     return Counter(node.op_type for node in model.graph.node)
+
+
+def test_only_lists_of_numbers_are_followed_as_shapes():
+    """Of more axes a flat tuple says too little: slices and sums of it would be wrong."""
+    table = numpy_helper.from_array(np.arange(6).reshape(2, 3), "table")
+    ends = [numpy_helper.from_array(np.array(v), n) for n, v in (("a", [0, 1]), ("b", [2, 3]))]
+    row = numpy_helper.from_array(np.array([[7, 8, 9]]), "row")
+    nodes = [
+        helper.make_node("Slice", ["table", "a", "b"], ["part"]),
+        helper.make_node("Add", ["table", "row"], ["sum"]),
+        helper.make_node("Gather", ["list", "one"], ["number"]),
+    ]
+    numbers = [numpy_helper.from_array(np.array(v), n) for n, v in (("list", [5, 6]), ("one", 1))]
+    outputs = [
+        helper.make_tensor_value_info(n, TensorProto.INT64, None) for n in ("part", "sum", "number")
+    ]
+    graph = helper.make_graph(nodes, "g", [], outputs, [table, *ends, row, *numbers])
+    opset = [helper.make_opsetid("", 17)]
+    known = infer_shapes(Graph(helper.make_model(graph, opset_imports=opset)))
+    assert known.value == {"number": (6,)}
 
 
 def test_logits_stay_the_same(assert_same):

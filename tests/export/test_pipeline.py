@@ -1,6 +1,7 @@
 """Exports of small real models: what is written, what is measured, what is refused."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -239,6 +240,36 @@ def test_a_bundle_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
         (directory / MANIFEST_NAME).write_text("new")
     assert (output / MANIFEST_NAME).read_text() == "old"
     assert list(tmp_path.iterdir()) == [output]
+
+
+def test_a_bundle_is_put_back_when_its_replacement_is_interrupted(tmp_path, monkeypatch):
+    output = tmp_path / "b"
+    output.mkdir()
+    (output / MANIFEST_NAME).write_text("old")
+    rename = Path.rename
+
+    def interrupted(path, target):
+        done = rename(path, target)
+        if path == output:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), appearing(output, None, force=True) as directory:
+        (directory / MANIFEST_NAME).write_text("new")
+    assert (output / MANIFEST_NAME).read_text() == "old"
+    assert list(tmp_path.iterdir()) == [output]
+
+
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o755), (0o077, 0o700)])
+def test_a_bundle_has_the_mode_that_the_user_gives_to_new_directories(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        with appearing(tmp_path / "b", None, force=False):
+            pass
+    finally:
+        os.umask(before)
+    assert (tmp_path / "b").stat().st_mode & 0o777 == mode
 
 
 @pytest.mark.parametrize("add", [None, "one"])

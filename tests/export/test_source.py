@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ def test_any_front_matter_of_the_source_is_survived(checkpoint, tmp_path, licens
     (source / "README.md").write_text(f"---\nlicense: {license}\n---\n# Trained with care\n")
     export(source, tmp_path / "b", precisions=("fp32",))
     stated = open_bundle(tmp_path / "b").manifest.source.license
-    assert stated == {"[mit, apache-2.0]": "mit, apache-2.0", "{a: b}": "{'a': 'b'}"}.get(license)
+    assert stated == {"[mit, apache-2.0]": "mit, apache-2.0"}.get(license)
 
 
 def test_the_licence_is_read_from_the_model_card_unless_it_is_given(checkpoint, tmp_path):
@@ -35,6 +36,19 @@ def test_the_licence_is_read_from_the_model_card_unless_it_is_given(checkpoint, 
     export(source, tmp_path / "b", precisions=("fp32",))
     assert open_bundle(tmp_path / "b").manifest.source.license == "mit"
     assert load_source(str(source), license_name="apache-2.0").about.license == "apache-2.0"
+
+
+def test_a_tokenizer_made_of_a_file_of_this_machine_is_refused(checkpoint, tmp_path):
+    """Whatever the file holds would be in the bundle, as a vocabulary."""
+    source = Path(shutil.copytree(checkpoint, tmp_path / "source"))
+    settings = json.loads((source / "tokenizer_config.json").read_text())
+    secret = tmp_path / "secret.txt"
+    secret.write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\nhush\n")
+    for name, refused in ((secret, True), (source / "config.json", False), ("absent.txt", False)):
+        stated = settings | {"vocab_file": str(name)}
+        (source / "tokenizer_config.json").write_text(json.dumps(stated))
+        with pytest.raises(ExportError, match="of this machine") if refused else nullcontext():
+            load_source(str(source))
 
 
 def test_no_more_tokens_are_read_than_the_tokenizer_allows(checkpoint, tmp_path):

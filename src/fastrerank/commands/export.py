@@ -72,7 +72,10 @@ def run(arguments: argparse.Namespace) -> int:
         add=arguments.add,
     )
     # What an export leaves half done is removed when it ends by an exception, as on Ctrl-C.
-    before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    before = {
+        each: signal.signal(each, lambda number, _: sys.exit(128 + number))
+        for each in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+    }
     try:
         export_bundle(
             arguments.source,
@@ -81,6 +84,7 @@ def run(arguments: argparse.Namespace) -> int:
             report=lambda line: print(line, file=sys.stderr, flush=True),
         )
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for each, handler in before.items():
+            signal.signal(each, handler)
     print(arguments.output)
     return 0

@@ -2,11 +2,14 @@
 
 import argparse
 import json
+import sys
 
 from fastrerank.bundle import open_bundle
 from fastrerank.manifest import Manifest, Segment
 from fastrerank.plan import choose
 from fastrerank.plan_store import stored_plans
+
+from .terminal import printable
 
 NAME = "inspect"
 HELP = "print what is in a bundle, where it came from and how close it is to the original"
@@ -27,14 +30,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the manifest's facts and return 0."""
     manifest = open_bundle(arguments.bundle).manifest
     if arguments.json:
-        print(manifest.to_json(), end="")
+        print(json.dumps(json.loads(manifest.to_json()), indent=2))  # ASCII, for any pipe
         return 0
     choice = choose(manifest, tuned=stored_plans(manifest))
     facts = _facts(manifest) | {
         "runs here": f"{choice.plan.precision} on {choice.plan.runtime}: {choice.reason}"
     }
     for name, value in facts.items():
-        print(f"{name:<16} {value}")
+        print(f"{name:<16} {printable(value, sys.stdout.encoding)}")
     for precision, variant in manifest.precisions.items():
         size = sum(entry.bytes for entry in variant.files()) / 1e6
         print(f"\n{precision}: {size:.1f} MB")

@@ -5,15 +5,17 @@ import json
 import math
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 from fastrerank.documents import refuse_constant
 from fastrerank.errors import InvalidRequestError
 from fastrerank.request import Document
 from fastrerank.reranker import Reranker
 from fastrerank.response import RerankResponse
+
+from .terminal import printable
 
 NAME = "rerank"
 HELP = "rank documents, one a line (text or JSON), by their relevance to a query"
@@ -23,26 +25,46 @@ EXAMPLES = """examples:
   grep -h llama *.txt | fastrerank rerank --query "animals of Peru"
 
 A line that is a JSON string or object is that document; an object is scored by its "text", or by
-the fields named with --rank-fields. Every other line is a document as it stands. Empty lines are
-left out. The index in the answer counts documents from 0. On a terminal the answer is a table,
-otherwise JSON.
+the fields named with --rank-fields. Every other line is a document as it stands, but not in a
+.jsonl file, nor after a first line that is an object: there, it is an error. A JSON array is a list
+of documents. Empty lines are left out. The index in the answer counts documents from 0. On a
+terminal the answer is a table, otherwise JSON.
 """
+
+
+_JSON_LINES = (".jsonl", ".ndjson", ".json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of this command."""
-    parser.add_argument("file", nargs="?", help="documents (default: standard input)")
+    parser.add_argument("file", nargs="?", help="documents (default, and for -: standard input)")
     parser.add_argument("--query", "-q", required=True, help="what the documents are ranked for")
     parser.add_argument("--model", "-m", help="path of a bundle, or name of a bundled model")
     parser.add_argument("--precision", default="auto", help="one that the bundle holds")
     parser.add_argument("--runtime", default="auto", help="onnxruntime or openvino")
     parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument("--max-length", type=int, help="tokens of a pair that are read")
-    parser.add_argument("--window", type=int, help="tokens; a long document counts as its best")
+    parser.add_argument(
+        "--max-length", type=int, help="tokens of a pair that are read (default: the model's limit)"
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        help="score documents of more than two times so many tokens by their best part of so many"
+        " (default: the bundle's)",
+    )
     parser.add_argument("--top-n", type=int, help="how many results to return (default: all)")
     parser.add_argument("--max-tokens-per-doc", type=int, help="longer documents are cut")
-    parser.add_argument("--truncate", choices=("end", "start", "none"), default="end")
-    parser.add_argument("--instruction", help="read by the model together with the query")
+    parser.add_argument(
+        "--truncate",
+        choices=("end", "start", "none"),
+        default="end",
+        help="what a document that does not fit loses; none: it is an error (default: end)",
+    )
+    parser.add_argument(
+        "--instruction",
+        help="read together with the query; for models trained on instructions, which the bundled"
+        " ones are not",
+    )
     parser.add_argument("--rank-fields", help="fields of JSON objects to score: title,text")
     parser.add_argument("--no-documents", action="store_true", help="leave the documents out")
     form = parser.add_mutually_exclusive_group()
@@ -54,7 +76,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the answer and return 0."""
     if sys.stdout is None:
         raise InvalidRequestError("standard output is closed: there is no place for the answer")
-    documents = list(_documents(arguments.file))
+    documents = _documents(arguments.file)
     with Reranker(
         arguments.model,
         precision=arguments.precision,
@@ -101,7 +123,12 @@ def _json(response: RerankResponse, encoding: str | None) -> str:
     return text
 
 
-def _documents(file: str | None) -> Iterator[Document]:
+def _documents(file: str | None) -> list[Document]:
+    """Return the documents of a file, or of standard input for None and "-".
+
+    :raises InvalidRequestError: if it is not UTF-8, or a line is no JSON where all must be.
+    """
+    file = None if file == "-" else file
     if file is None and sys.stdin is None:
         raise InvalidRequestError("standard input is closed: name a file", param="documents")
     content = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
@@ -112,24 +139,35 @@ def _documents(file: str | None) -> Iterator[Document]:
             f"{file or 'standard input'} is not UTF-8 (byte {error.start}): convert it first",
             param="documents",
         ) from error
+    array = _parsed(text)
+    if isinstance(array, list) and all(isinstance(each, (str, dict)) for each in array):
+        return array
     # Not splitlines: it cuts at U+2028 and others too, which JSON strings may hold as they are.
-    return (_document(line) for line in text.replace("\r\n", "\n").split("\n") if line.strip())
+    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
+    found = [_parsed(line) for line in lines]
+    json_alone = Path(file or "").suffix in _JSON_LINES or bool(
+        found and isinstance(found[0], dict)
+    )
+    documents: list[Document] = []
+    for number, (line, value) in enumerate(zip(lines, found, strict=True), 1):
+        if json_alone and not isinstance(value, (str, dict)):
+            raise InvalidRequestError(
+                f"line {number} of {file or 'standard input'} (empty ones not counted) is"
+                f" {line[:60]!r}: pass a JSON string or object in every line",
+                param="documents",
+            )
+        documents.append(value if isinstance(value, (str, dict)) else line)
+    return documents
 
 
-def _document(line: str) -> Document:
-    if line.lstrip().startswith(("{", '"')):
-        try:
-            value: Any = json.loads(line, parse_constant=refuse_constant, parse_float=_finite)
-        except (ValueError, RecursionError):
-            return line
-        if isinstance(value, (str, dict)):
-            return value
-    return line
-
-
-def _printable(text: str, encoding: str | None) -> str:
-    encoding = encoding or "utf-8"
-    return text.encode(encoding, "replace").decode(encoding)
+def _parsed(text: str) -> object:
+    """Return the value of a JSON text, or None where it is none."""
+    if not text.lstrip().startswith(("{", "[", '"')):
+        return None
+    try:
+        return json.loads(text, parse_constant=refuse_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _finite(number: str) -> float:
@@ -145,8 +183,10 @@ def _print_table(response: RerankResponse, documents: list[Document], out: TextI
         text = (
             json.dumps(document, ensure_ascii=False) if isinstance(document, Mapping) else document
         )
-        line = _printable(" ".join(text.split()), out.encoding)
+        line = printable(text, out.encoding)
         shown = line if len(line) <= width else line[: width - 3] + "..."
         print(f"{rank:>4}  {result.relevance_score:6.4f}  {result.index:>5}  {shown}", file=out)
+    if response.query_truncated:
+        print("the query was cut to fit: it lost its end", file=out)
     if response.truncated:
         print(f"cut to fit: {', '.join(map(str, response.truncated))}", file=out)

@@ -15,6 +15,7 @@ NAME = "serve"
 HELP = "answer rerank APIs over HTTP (needs the extra: pip install 'fastrerank[serve]')"
 KEY_VARIABLE = "FASTRERANK_API_KEY"
 SHUTDOWN_SECONDS = 30
+MAX_CONNECTIONS = 128  # more are answered with 503 before their bodies are held in memory
 EXAMPLES = f"""examples:
   fastrerank serve
   fastrerank serve path/to/bundle --port 9000
@@ -40,18 +41,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--api", choices=sorted(APIS), help="speak this API alone")
     parser.add_argument("--precision", default="auto", help="one that the bundles hold")
     parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument("--max-length", type=int, help="tokens of a pair that are read")
-    parser.add_argument("--window", type=int, help="tokens; a long document counts as its best")
+    parser.add_argument(
+        "--max-length", type=int, help="tokens of a pair that are read (default: the model's limit)"
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        help="score documents of more than two times so many tokens by their best part of so many"
+        " (default: the bundle's)",
+    )
     parser.add_argument(
         "--concurrency", type=int, default=2, help="requests scored at once (default: %(default)s)"
     )
     parser.add_argument(
-        "--max-request-mib", type=int, default=32, help="largest request (default: %(default)s)"
+        "--max-request-mib", type=int, default=8, help="largest request (default: %(default)s)"
     )
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve until Ctrl-C, and return 0; SIGTERM ends the process by that signal."""
+    """Serve until Ctrl-C or SIGTERM, and return 0 (newer uvicorns end the process by SIGTERM)."""
     try:
         import uvicorn
     except ImportError as error:
@@ -73,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
         _loaded(arguments.models, load),
         api=arguments.api,
         # From the environment: arguments can be read by every user of the machine.
-        api_key=os.environ.get(KEY_VARIABLE) or None,
+        api_key=os.environ.get(KEY_VARIABLE, "").strip() or None,
         concurrency=arguments.concurrency,
         max_request_bytes=arguments.max_request_mib * 2**20,
     )
@@ -82,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
         host=arguments.host,
         port=arguments.port,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        limit_concurrency=MAX_CONNECTIONS,
     )
     return 0
 
