@@ -17,10 +17,10 @@ from onnx import ModelProto, NodeProto
 
 from .dims import Dim
 from .graph import Graph, int_attribute, is_op
+from .macs import count_macs
 from .position_rules import POSITION_RULES, Cut, reshape_to_one
 from .shapes import Shapes, infer_shapes
 from .single_query import apply_projections_to_query
-from .work import count_macs
 
 _COUNTED_TOKENS = 128
 

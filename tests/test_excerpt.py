@@ -7,6 +7,7 @@ from fastrerank import InvalidRequestError
 from fastrerank import excerpt as module
 from fastrerank.bundle import open_bundle
 from fastrerank.excerpt import CHARACTERS_PER_TOKEN, MARGIN, excerpt, splits_at_spaces
+from fastrerank.text_tokenizer import TextTokenizer
 from fastrerank.tokenization import Pair, PairTokenizer
 
 BUNDLE = open_bundle()
@@ -121,13 +122,13 @@ def test_no_more_of_a_text_is_tokenised_than_can_be_of_use(tokenizer, letter, le
 
     def encode(texts):
         seen.extend(len(text) for text in texts)
-        return PairTokenizer._encode(tokenizer, texts)
+        return TextTokenizer._encode(tokenizer._tokenizer, texts)
 
     text = letter * length
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "MOST_CHARACTERS", 1000)
         patch.setattr(module, "MOST_PER_TOKEN", 1)
-        patch.setattr(tokenizer, "_encode", encode)
+        patch.setattr(tokenizer._tokenizer, "_encode", encode)
         query = tokenizer.encode_query(text)
         (pair,) = tokenizer.encode_pairs([Pair(query, text, "documents[3]", None, truncate)])
         if length > 1000:

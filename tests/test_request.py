@@ -4,7 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastrerank import InvalidRequestError, RerankRequest
-from fastrerank.documents import ranked_text, well_formed
+from fastrerank.documents import ranked_text
+from fastrerank.text_tokenizer import well_formed
 
 
 @pytest.mark.parametrize(

@@ -149,6 +149,6 @@ def test_a_panic_of_the_tokenizer_is_an_error_of_ours(monkeypatch):
             def encode_batch_fast(self, *_, error=error, **__):
                 raise error("retry-limit-in-match over")
 
-        monkeypatch.setattr(tokenizer, "_tokenizer", Broken())
+        monkeypatch.setattr(tokenizer._tokenizer, "_tokenizer", Broken())
         with pytest.raises(expected, match="retry-limit"):
             tokenizer.count_tokens(["text"])

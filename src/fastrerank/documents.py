@@ -1,11 +1,11 @@
 """Documents, strings or mappings, to the texts that are scored."""
 
-import json
 from collections.abc import Mapping, Sequence
 from itertools import islice
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple
 
 from .errors import InvalidRequestError
+from .plain_json import compact_json
 from .request import Document
 
 
@@ -61,28 +61,3 @@ def _field_text(document: Mapping[str, object], name: str, index: int) -> str:
             f"documents[{index}][{name!r}] has no JSON form ({error}): pass a string instead",
             param=f"documents[{index}]",
         ) from error
-
-
-def compact_json(value: object) -> str:
-    """Return `value` as JSON without spaces, non-ASCII and the order of keys kept.
-
-    :raises ValueError: if it holds NaN or an infinity.
-    """
-    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-
-
-def refuse_constant(name: str) -> NoReturn:
-    """Refuse NaN and the infinities: `parse_constant` of a json.loads that takes JSON only."""
-    raise ValueError(f"{name} is no JSON number")
-
-
-def well_formed(text: str) -> str:
-    """Return `text` as valid Unicode: surrogate pairs joined, lone surrogates as U+FFFD.
-
-    Python strings may hold surrogates (json.loads makes them of escapes), UTF-8 may not.
-    """
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    return text

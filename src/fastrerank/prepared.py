@@ -2,12 +2,12 @@
 
 import copy
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from .documents import RankedText, ranked_text
 from .errors import InvalidRequestError
-from .request import Document, RerankRequest
+from .request import Document, RerankRequest, check_iterable, check_text
 from .tokenization import EncodedQuery, Pair, PairTokenizer
 
 logger = logging.getLogger("fastrerank")
@@ -61,6 +61,26 @@ def prepare(request: RerankRequest, tokenizer: PairTokenizer, prefix: str = "") 
             request.rank_fields,
         )
     return Prepared(request, query, list(texts), pair_of, echoes, prefix)
+
+
+def prepared_pairs(pairs: Iterable[tuple[str, str]], tokenizer: PairTokenizer) -> Iterator[Pair]:
+    """Yield the pairs of texts that a caller gave, each checked when it is drawn.
+
+    :raises InvalidRequestError: if an element is no pair of strings.
+    """
+    encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
+    for position, pair in enumerate(check_iterable("pairs", pairs, "(query, document)")):
+        if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
+            raise InvalidRequestError(
+                f"pairs[{position}] is {str(pair)[:60]!r}: pass (query, document)",
+                param=f"pairs[{position}]",
+            )
+        query, document = pair
+        check_text(f"pairs[{position}][0]", query)
+        check_text(f"pairs[{position}][1]", document)
+        if encoded is None or encoded[0] != query:
+            encoded = query, tokenizer.encode_query(query)
+        yield Pair(encoded[1], document)
 
 
 def _has_text(document: Document, request: RerankRequest) -> bool:

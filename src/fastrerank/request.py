@@ -65,6 +65,22 @@ class RerankRequest:
             raise error.within(f"{place}.") from error.__cause__
 
 
+def as_request(request: RerankRequest | Mapping[str, Any], place: str) -> RerankRequest:
+    """Return a request, or the one that a mapping describes; `place` is what errors name it by.
+
+    :raises InvalidRequestError: if it is neither, or the mapping is wrong.
+    """
+    if isinstance(request, RerankRequest):
+        return request
+    if not isinstance(request, Mapping):
+        raise InvalidRequestError(
+            f"{place} is a {type(request).__name__}:"
+            " pass a RerankRequest, or a mapping with query and documents",
+            param=place,
+        )
+    return RerankRequest.from_mapping(request, place)
+
+
 def check_model(value: object) -> None:
     """Raise InvalidRequestError unless `value` is None or can be a path or a name."""
     if not (value is None or isinstance(value, (str, PathLike))) or value == "":

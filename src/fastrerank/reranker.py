@@ -2,7 +2,7 @@
 
 import functools
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from typing import Any
@@ -16,11 +16,12 @@ from .collate import check_inputs
 from .errors import ClosedError, InvalidRequestError
 from .plan import choose
 from .plan_store import stored_plans
-from .prepared import Prepared, prepare
+from .prepared import Prepared, prepare, prepared_pairs
 from .request import (
     Document,
     RerankRequest,
     Truncate,
+    as_request,
     check_count,
     check_flag,
     check_iterable,
@@ -31,7 +32,7 @@ from .response import RerankResponse, RerankResult, Usage
 from .score_cache import ScoreCache
 from .scoring import PairScorer, ScoredPairs
 from .session import open_session
-from .tokenization import EncodedQuery, Pair, PairTokenizer
+from .tokenization import Pair, PairTokenizer
 from .workers import Workers
 
 logger = logging.getLogger("fastrerank")
@@ -184,7 +185,7 @@ class Reranker:
         :raises ClosedError: if the reranker is closed.
         """
         checked = [
-            _as_request(request, f"requests[{position}]")
+            as_request(request, f"requests[{position}]")
             for position, request in enumerate(check_iterable("requests", requests, "requests"))
         ]
         return self._answer(
@@ -202,7 +203,7 @@ class Reranker:
         :raises ClosedError: if the reranker is closed.
         """
         check_flag("raw", raw)
-        logits = self._logits(self._scored(self._pairs_of(pairs)))
+        logits = self._logits(self._scored(prepared_pairs(pairs, self._tokenizer)))
         return (logits if raw else relevance(logits)).astype(np.float32)
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
@@ -257,21 +258,6 @@ class Reranker:
             start += len(request.texts)
         return responses
 
-    def _pairs_of(self, pairs: Iterable[tuple[str, str]]) -> Iterator[Pair]:
-        encoded: tuple[str, EncodedQuery] | None = None  # pairs of one query mostly come together
-        for position, pair in enumerate(check_iterable("pairs", pairs, "(query, document)")):
-            if isinstance(pair, (str, bytes)) or not isinstance(pair, Sequence) or len(pair) != 2:
-                raise InvalidRequestError(
-                    f"pairs[{position}] is {str(pair)[:60]!r}: pass (query, document)",
-                    param=f"pairs[{position}]",
-                )
-            query, document = pair
-            check_text(f"pairs[{position}][0]", query)
-            check_text(f"pairs[{position}][1]", document)
-            if encoded is None or encoded[0] != query:
-                encoded = query, self._tokenizer.encode_query(query)
-            yield Pair(encoded[1], document)
-
     def _scored(self, pairs: Iterable[Pair]) -> ScoredPairs:
         return self._open_scorer().score(pairs)
 
@@ -306,15 +292,3 @@ class Reranker:
             query_truncated=prepared.query.truncated,
             usage=Usage(prompt_tokens=int(scored.lengths[part].sum())),
         )
-
-
-def _as_request(request: RerankRequest | Mapping[str, Any], place: str) -> RerankRequest:
-    if isinstance(request, RerankRequest):
-        return request
-    if not isinstance(request, Mapping):
-        raise InvalidRequestError(
-            f"{place} is a {type(request).__name__}:"
-            " pass a RerankRequest, or a mapping with query and documents",
-            param=place,
-        )
-    return RerankRequest.from_mapping(request, place)

@@ -1,31 +1,24 @@
 """Pairs of texts to token ids, unpadded, cut so that the query survives."""
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .documents import well_formed
-from .errors import BundleFormatError, FastRerankError, InferenceError, InvalidRequestError
-from .excerpt import MARGIN, MOST_PER_TOKEN, bounded, excerpt, most_characters, splits_at_spaces
+from .errors import InvalidRequestError
+from .excerpt import MOST_PER_TOKEN
 from .manifest import Segment
 from .request import Truncate
-
-if TYPE_CHECKING:
-    from tokenizers import Encoding as TokenizersEncoding
-    from tokenizers import Tokenizer
+from .text_tokenizer import Read, TextTokenizer, Wanted
 
 Ids = NDArray[np.int64]
 
 # The query is kept whole up to this share of the tokens that the special tokens leave; the document
 # gets the rest. FlagEmbedding's rerankers use the same share.
 QUERY_SHARE = 0.75
-_PROCESS = os.getpid()  # the one that imported this
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,15 +81,6 @@ class Encoding(NamedTuple):
         return max(1, len(self.query.before) + len(self.document) + len(self.query.after))
 
 
-class _Text(NamedTuple):
-    """A text of which at most `limit` tokens are read; `name` is what errors call it."""
-
-    text: str
-    limit: int
-    truncate: Truncate
-    name: str
-
-
 class PairTokenizer:
     """Tokenises queries and documents and joins them as the model's template says.
 
@@ -116,7 +100,7 @@ class PairTokenizer:
         window: int | None = None,
         model_length: int | None = None,
     ) -> None:
-        self._tokenizer, self._splits_at_spaces = _read_tokenizer(path)
+        self._tokenizer = TextTokenizer(path)
         self._template = template
         special = sum(len(segment.ids) for segment in template)
         self._room = max_length - special
@@ -140,9 +124,9 @@ class PairTokenizer:
         :raises InvalidRequestError: if it is too long and `truncate` is "none".
         """
         text = f"{query}\n{instruction}" if instruction else query
-        asked = _Text(text, self._query_room, "none" if truncate == "none" else "end", "query")
-        ((ids, cut),) = self._read([asked])
-        truncated = cut or len(ids) > self._query_room
+        end: Truncate = "none" if truncate == "none" else "end"
+        ((ids, part),) = self._tokenizer.read([Wanted(text, self._query_room, end, "query")])
+        truncated = part or len(ids) > self._query_room
         if truncated and truncate == "none":
             raise InvalidRequestError(
                 f"query has {len(ids)} tokens, its share of the model's length is"
@@ -170,56 +154,18 @@ class PairTokenizer:
 
         :raises InvalidRequestError: if a document does not fit and its `truncate` is "none".
         """
-        read = self._read(
-            [_Text(pair.text, pair.limit, pair.truncate, pair.name) for pair in pairs]
+        read = self._tokenizer.read(
+            [Wanted(pair.text, pair.limit, pair.truncate, pair.name) for pair in pairs]
         )
         heads = [_head(pair) for pair in pairs]
         counts = self.count_tokens(heads) if any(heads) else [0] * len(pairs)
         return [
-            _cut(pair, ids, cut, head)
-            for pair, (ids, cut), head in zip(pairs, read, counts, strict=True)
+            _cut(pair, found, head) for pair, found, head in zip(pairs, read, counts, strict=True)
         ]
-
-    def _read(self, texts: Sequence[_Text]) -> list[tuple[list[int], bool]]:
-        """Return ids of each text, all that can matter, and whether a part was left out of them."""
-        parts = [self._part(asked) for asked in texts]
-        encoded = self._encode(parts)
-        for i, (asked, part) in enumerate(zip(texts, parts, strict=True)):
-            if len(part) < len(asked.text) and len(encoded[i]) < asked.limit + MARGIN:
-                parts[i] = bounded(asked.text, asked.limit, asked.truncate)
-                encoded[i] = self._encode([parts[i]])[0]
-        return [
-            (item.ids, len(part) < len(asked.text))
-            for item, asked, part in zip(encoded, texts, parts, strict=True)
-        ]
-
-    def _part(self, asked: _Text) -> str:
-        most = most_characters(asked.limit)
-        if asked.truncate == "none" and len(asked.text) > most:
-            raise InvalidRequestError(
-                f"{asked.name} has {len(asked.text)} characters, of which {most} are read for"
-                f" {asked.limit} tokens: shorten it or allow truncation",
-                param=asked.name,
-            )
-        text = bounded(asked.text, asked.limit, asked.truncate)
-        return excerpt(text, asked.limit, asked.truncate) if self._splits_at_spaces else text
 
     def count_tokens(self, texts: Iterable[str]) -> list[int]:
         """Return the number of tokens of each text alone, without special tokens, uncut."""
-        return [len(item) for item in self._encode(list(texts))]
-
-    def _encode(self, texts: list[str]) -> "list[TokenizersEncoding]":
-        texts = [text if text.isascii() else well_formed(text) for text in texts]
-        with _failing_as(InferenceError, "the tokenizer failed"):
-            if os.getpid() != _PROCESS:
-                # In a forked child the batch calls can wait for ever for threads that only the
-                # parent has (tokenizers' thread pool, one a process, does not survive a fork);
-                # single calls use none.
-                return [self._tokenizer.encode(text, add_special_tokens=False) for text in texts]
-            encodings: list[TokenizersEncoding] = self._tokenizer.encode_batch_fast(
-                texts, add_special_tokens=False
-            )
-        return encodings
+        return self._tokenizer.count(list(texts))
 
 
 def _head(pair: Pair) -> str:
@@ -230,28 +176,6 @@ def _head(pair: Pair) -> str:
 def query_room(room: int) -> int:
     """Return how many of the tokens that special tokens leave a query may have."""
     return max(1, min(room - 1, int(room * QUERY_SHARE)))
-
-
-def _read_tokenizer(path: Path) -> "tuple[Tokenizer, bool]":
-    """Return the tokenizer, and whether it never joins what a space separates."""
-    from tokenizers import Tokenizer  # 20 ms that `import fastrerank` need not pay
-
-    with _failing_as(BundleFormatError, f"{path} is no tokenizer"):
-        tokenizer = Tokenizer.from_file(str(path))
-        tokenizer.no_truncation()
-        tokenizer.no_padding()
-        return tokenizer, splits_at_spaces(tokenizer)
-
-
-@contextmanager
-def _failing_as(kind: type[FastRerankError], message: str) -> Iterator[None]:
-    """Raise as `kind` what tokenizers raises: Exceptions, and panics of its Rust, no Exceptions."""
-    try:
-        yield
-    except BaseException as error:
-        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-            raise
-        raise kind(f"{message}: {error}") from error
 
 
 def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids]:
@@ -265,9 +189,9 @@ def _joined(segments: Sequence[Segment], query_ids: list[int]) -> tuple[Ids, Ids
     return np.array(ids, dtype=np.int64), np.array(types, dtype=np.int64)
 
 
-def _cut(pair: Pair, ids: list[int], cut: bool, head: int) -> Encoding:
-    limit = pair.limit
-    truncated = cut or len(ids) > limit
+def _cut(pair: Pair, read: Read, head: int) -> Encoding:
+    ids, limit = read.ids, pair.limit
+    truncated = read.part or len(ids) > limit
     if truncated and pair.truncate == "none":
         bound = f"{limit} fit beside its query"
         if limit < pair.query.room:

@@ -14,7 +14,7 @@ from fake_reranker import FakeReranker
 import fastrerank.api
 from fastrerank.api import APIS, handle
 from fastrerank.api.contextual import _cut
-from fastrerank.api.shapes import raw
+from fastrerank.api.forms import raw
 
 FIVE = list(RESPONSES)
 LLAMAS = [

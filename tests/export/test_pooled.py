@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from encoders import HEADS, HIDDEN, INNER, LAYERS, Encoder, encoder, feeds, run_model
 from fastrerank.export.graph import Graph
+from fastrerank.export.macs import count_macs
 from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
-from fastrerank.export.work import count_macs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import helper

@@ -1,7 +1,7 @@
 """The rerank APIs over a local model: a request body in, a status and a response body out.
 
 One file for each API states its fields, its answer and its errors; `APIS` lists them. `spec` says
-what an API is made of, `fields` how a request is checked, `shapes` what several share.
+what an API is made of, `fields` how a request is checked, `forms` what several share.
 """
 
 from __future__ import annotations

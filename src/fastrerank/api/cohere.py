@@ -16,7 +16,7 @@ from .fields import (
     text_or_object,
     text_or_text_object,
 )
-from .shapes import as_object, by_fields, message_error, results, search_units
+from .forms import as_object, by_fields, message_error, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ..documents import compact_json
+from ..plain_json import compact_json
 
 Path = tuple[str | int, ...]
 Check = Callable[[object, Path], Any]

@@ -17,7 +17,7 @@ from .fields import (
     text,
     text_or_text_object,
 )
-from .shapes import as_object, openai_error, results, texts
+from .forms import as_object, openai_error, results, texts
 from .spec import Api
 
 if TYPE_CHECKING:

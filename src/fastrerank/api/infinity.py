@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from .fields import Json, count, flag, list_of, optional, required, text
-from .shapes import openai_error, results
+from .forms import openai_error, results
 from .spec import BAD_REQUEST, Api
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .fields import Json, count, flag, list_of, optional, required, text, text_or_text_object
-from .shapes import as_object, detail_error, results, texts
+from .forms import as_object, detail_error, results, texts
 from .spec import BAD_REQUEST, Api
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from .fields import (
     text,
     written,
 )
-from .shapes import as_object, results, search_units
+from .forms import as_object, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:

@@ -15,8 +15,8 @@ from .fields import (
     text,
     text_or_text_object,
 )
+from .forms import as_object, by_fields, openai_error, results, search_units
 from .pinecone import parameters
-from .shapes import as_object, by_fields, openai_error, results, search_units
 from .spec import Api
 
 if TYPE_CHECKING:

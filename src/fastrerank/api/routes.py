@@ -6,8 +6,8 @@ import json
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Union
 
-from ..documents import refuse_constant
 from ..errors import InvalidRequestError
+from ..plain_json import refuse_constant
 from . import APIS, respond
 from .cohere import COHERE
 from .fields import Json, Problem, must_be

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .fields import Json, Problem, choice, flag, list_of, optional, required, text
-from .shapes import raw, results
+from .forms import raw, results
 from .spec import Api
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from ..documents import compact_json
+from ..plain_json import compact_json
 from ..request import Document
 from .fields import (
     Json,
@@ -19,7 +19,7 @@ from .fields import (
     text,
     text_or_object,
 )
-from .shapes import openai_error, results
+from .forms import openai_error, results
 from .spec import Api
 
 if TYPE_CHECKING:

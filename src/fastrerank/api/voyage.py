@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .fields import Json, count, flag, list_of, optional, required, text
-from .shapes import detail_error, results
+from .forms import detail_error, results
 from .spec import Api
 
 if TYPE_CHECKING:

@@ -2,15 +2,14 @@
 
 import argparse
 import json
-import math
 import shutil
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TextIO
 
-from fastrerank.documents import refuse_constant
 from fastrerank.errors import InvalidRequestError
+from fastrerank.plain_json import finite, refuse_constant
 from fastrerank.request import Document
 from fastrerank.reranker import Reranker
 from fastrerank.response import RerankResponse
@@ -165,14 +164,9 @@ def _parsed(text: str) -> object:
     if not text.lstrip().startswith(("{", "[", '"')):
         return None
     try:
-        return json.loads(text, parse_constant=refuse_constant, parse_float=_finite)
+        return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
     except (ValueError, RecursionError):
         return None
-
-
-def _finite(number: str) -> float:
-    value = float(number)
-    return value if math.isfinite(value) else refuse_constant(number)
 
 
 def _print_table(response: RerankResponse, documents: list[Document], out: TextIO) -> None:

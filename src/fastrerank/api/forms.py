@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..documents import compact_json
+from ..plain_json import compact_json
 from ..request import Document
 from .fields import Json, Problem, written
 
