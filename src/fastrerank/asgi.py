@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import hmac
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
+from .abandoned import abandoned_when
 from .api.routes import Models, answer, check_served, headers, refusal, route
 from .errors import InvalidRequestError, MissingExtraError
 from .request import check_count
 
 try:
-    from anyio import CapacityLimiter, get_cancelled_exc_class, to_thread
+    from anyio import CapacityLimiter, create_task_group, get_cancelled_exc_class, to_thread
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
@@ -40,8 +42,8 @@ def create_app(
     """Return an application that answers rerank requests from `models`, and /health.
 
     `models` and `api` are RerankTransport's. With `api_key` a request must bring it, as Bearer or
-    in its client's own header. At most `concurrency` requests are scored at a time; others wait,
-    and are left out when their client has gone meanwhile.
+    in its client's own header. At most `concurrency` requests are scored at a time; others wait.
+    What a client that has gone asked for is not scored, or not to its end.
 
     :raises InvalidRequestError: if an argument is wrong.
     """
@@ -109,11 +111,30 @@ class _Rerank:
             async with self.limiter:
                 if await request.is_disconnected():
                     return None
-                # A turn is taken already: the thread itself needs no other.
-                return await to_thread.run_sync(call, limiter=CapacityLimiter(1))
+                return await _while_connected(request, call)
         except get_cancelled_exc_class():
             # The server ends and has waited long enough. Its task ends with this answer.
             return refusal(api, "closed", "the server is stopping: send the request again")
+
+
+async def _while_connected(
+    request: Request, call: Callable[[], tuple[int, bytes]]
+) -> tuple[int, bytes]:
+    """Return the answer of a call in a thread, which is abandoned when the client goes."""
+    gone = threading.Event()
+
+    async def watch() -> None:
+        while (await request.receive())["type"] != "http.disconnect":
+            pass
+        gone.set()
+
+    async with create_task_group() as group:
+        group.start_soon(watch)
+        with abandoned_when(gone.is_set):
+            # A turn is taken already: the thread itself needs no other.
+            answered = await to_thread.run_sync(call, limiter=CapacityLimiter(1))
+        group.cancel_scope.cancel()
+    return answered
 
 
 def _has_key(request: Request, key: bytes) -> bool:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from .abandoned import check_wanted
 from .batching import batches
 from .collate import collate
 from .errors import BundleFormatError
@@ -114,6 +115,7 @@ class PairScorer:
             drawn, characters = _drawn(pairs, size)
             if not drawn:
                 return
+            check_wanted()
             self._trimmer.note(characters=characters)
             encodings = self._tokenizer.encode_pairs(drawn)
             windows, counts = in_windows(encodings)

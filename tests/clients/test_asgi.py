@@ -21,9 +21,10 @@ from serving import served
 from starlette.applications import Starlette
 from starlette.routing import Mount
 
-from fastrerank import InvalidRequestError
+from fastrerank import InvalidRequestError, Reranker
 from fastrerank.api import APIS
 from fastrerank.asgi import create_app
+from fastrerank.tokenization import PairTokenizer
 
 BODY = {"model": "m", "query": QUERY, "documents": DOCUMENTS}
 
@@ -228,6 +229,31 @@ def test_who_has_gone_is_not_scored(reranker):
         slow.go.set()
         assert first.result().status_code == last.result().status_code == 200
     assert slow.calls == 2
+
+
+def test_what_is_being_scored_when_its_client_goes_is_not_scored_to_its_end(
+    tiny_bundle, monkeypatch
+):
+    """Clients that time out and ask again would fill the server with work for nobody."""
+    groups, begun = [], threading.Event()
+    encode_pairs = PairTokenizer.encode_pairs
+
+    def slow(tokenizer, pairs):
+        groups.append(len(pairs))
+        begun.set()
+        time.sleep(0.1)
+        return encode_pairs(tokenizer, pairs)
+
+    monkeypatch.setattr(PairTokenizer, "encode_pairs", slow)
+    body = {**BODY, "documents": [f"w9 {number}" for number in range(10_000)]}
+    with Reranker(tiny_bundle) as tiny:
+        with served(tiny, concurrency=1) as url:
+            with pytest.raises(httpx.ReadTimeout):
+                httpx.post(f"{url}/v1/rerank", json=body, timeout=httpx.Timeout(5, read=0.3))
+            assert begun.is_set()
+            answer = httpx.post(f"{url}/v1/rerank", json=BODY, timeout=60)
+        assert answer.status_code == 200
+    assert sum(groups) < 5000
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
