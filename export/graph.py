@@ -91,7 +91,7 @@ class Graph:
     def add_constant(self, stem: str, array: Array) -> str:
         """Add an initializer and return its name, made from `stem`."""
         name = self.fresh(stem)
-        self.initializers[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+        self.set_constant(name, array)
         return name
 
     def set_constant(self, name: str, array: Array) -> None:

@@ -16,76 +16,29 @@ from tokenizers import Tokenizer
 
 from fastrerank.bundle import models_in, open_bundle, sha256
 from fastrerank.collate import check_inputs
-from fastrerank.errors import BundleFormatError, ExportError, ParityError
-from fastrerank.manifest import (
-    MANIFEST_NAME,
-    FileEntry,
-    Golden,
-    GoldenPair,
-    Manifest,
-    Parity,
-    Precision,
-    manifest_name,
-)
-from fastrerank.reranker import Reranker
+from fastrerank.errors import BundleFormatError, ExportError
+from fastrerank.manifest import FileEntry, Manifest, Precision, manifest_name
 
 from .card import write_card
 from .encode import encode
 from .graph import Array
+from .judge import judge, measured
 from .one_pair import specialize_for_one_pair
 from .optimize import optimize
+from .options import ExportOptions, allowed_max_length, relevant_label, stated_window
 from .output import appearing
-from .parity import Logits, PairSet, measure, original_logits, read_calibration
+from .parity import Logits, PairSet, original_logits, read_calibration
 from .pooled import PooledReport, compute_pooled_position_only
 from .quantize import quantize_int8
-from .sample_pairs import golden_pairs, sample_pairs
+from .sample_pairs import sample_pairs
 from .shared_data import save_sharing_data
 from .source import SourceModel, load_source
 from .steps import Steps
 from .template import pair_template
 from .to_onnx import export_onnx
 
-PRECISIONS = ("fp32", "int8")
-
-# How far a golden pair's logit may be off on another processor, in spreads (standard deviations) of
-# the original's logits. fp32 sums in another order; int8 then rounds activations to other steps.
-# Measured between AVX-512, AVX2 and SSE: export/README.md.
-GOLDEN_TOLERANCE = {"fp32": 1e-3, "int8": 0.15}
-
 # Pairs whose activations show which channels are outliers; more change nothing.
 CALIBRATION_PAIRS = 48
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportOptions:
-    """The choices of one export; see `fastrerank export --help`."""
-
-    precisions: tuple[str, ...] = PRECISIONS
-    name: str | None = None
-    revision: str | None = None
-    license: str | None = None
-    max_length: int | None = None
-    window: int | None = None
-    label_column: int | None = None
-    calibration: Path | None = None
-    allow_drift: bool = False
-    force: bool = False
-    add: str | None = None
-
-    @property
-    def stem(self) -> str:
-        """What the names of the model's files begin with."""
-        return self.add or "model"
-
-    @property
-    def manifest_name(self) -> str:
-        """The file name of the manifest."""
-        return manifest_name(self.add) if self.add else MANIFEST_NAME
-
-    @property
-    def card_name(self) -> str:
-        """The file name of the card."""
-        return f"{self.add}.md" if self.add else "README.md"
 
 
 def export_bundle(
@@ -108,7 +61,7 @@ def export_bundle(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Exported:
-    """A cross-encoder as an fp32 graph, and what every precision of it is made and judged by.
+    """A cross-encoder as an fp32 graph, with what is needed to make and judge its precisions.
 
     `original` holds the logits of the model in torch, float32 [pairs].
     """
@@ -129,9 +82,10 @@ def _write_bundle(source: str, directory: Path, options: ExportOptions, step: St
         # The limits of int8 are wide enough for a graph that is wrong by itself.
         with tempfile.TemporaryDirectory() as scratch:
             fp32 = replace(options, precisions=("fp32",), add=None)
-            _judge(_write_model(exported, Path(scratch), fp32, step), fp32, exported, step.report)
+            alone = _write_model(exported, Path(scratch), fp32, step)
+            judge(alone, exported.original, step.report, allow_drift=options.allow_drift)
     manifest = _write_model(exported, directory, options, step)
-    _judge(manifest, options, exported, step.report)
+    judge(manifest, exported.original, step.report, allow_drift=options.allow_drift)
     card = directory / options.card_name
     place = f"path/to/{options.manifest_name}" if options.add else "path/to/this/directory"
     write_card(manifest, place, exported.source.path / "README.md", card)
@@ -144,9 +98,9 @@ def _export(source: str, options: ExportOptions, step: Steps) -> _Exported:
     with step(f"load {source}"):
         model = load_source(source, revision=options.revision, license_name=options.license)
         # What is asked for is checked before minutes pass.
-        max_length = _max_length(model, options.max_length)
-        window = _window(model, options.window)
-        label_column = _label_column(model, options.label_column)
+        max_length = allowed_max_length(options.max_length, model)
+        window = stated_window(options.window, model)
+        label_column = relevant_label(options.label_column, model)
     if model.config.num_labels == 2:
         name = (model.config.id2label or {}).get(label_column)
         step.report(f"relevance is label {label_column} of two, {name!r} (--label-column)")
@@ -194,7 +148,7 @@ def _write_model(
     manifest = _manifest(exported, directory, variants, options)
     path = directory / options.manifest_name
     path.write_text(manifest.to_json(), encoding="utf-8")
-    return _measured(manifest, exported, path, step)
+    return measured(manifest, path, exported.pairs, exported.original, step)
 
 
 def _write_precision(precision: str, exported: _Exported, directory: Path, stem: str) -> Precision:
@@ -285,71 +239,6 @@ def _write_tokenizer(source: SourceModel, directory: Path, options: ExportOption
         path = directory / f"{options.stem}.tokenizer.json"
     path.write_text(text, encoding="utf-8")
     return path
-
-
-def _label_column(source: SourceModel, asked: int | None) -> int:
-    labels: int = source.config.num_labels
-    if asked is not None and not 0 <= asked < labels:
-        raise ExportError(f"--label-column is {asked}: the model has {labels} labels")
-    return labels - 1 if asked is None else asked
-
-
-def _max_length(source: SourceModel, asked: int | None) -> int:
-    if asked is None:
-        return source.max_length
-    if not 8 <= asked <= source.max_length:
-        raise ExportError(f"--max-length is {asked}: the model reads 8 to {source.max_length}")
-    return asked
-
-
-def _window(source: SourceModel, asked: int | None) -> int | None:
-    """Return the window asked for, or the one that the checkpoint was made for, or None."""
-    window = getattr(source.config, "document_window", None) if asked is None else asked
-    if window is not None and (not isinstance(window, int) or window < 8):
-        raise ExportError(f"window is {window!r}: pass a whole number of at least 8 tokens")
-    return window
-
-
-def _measured(manifest: Manifest, exported: _Exported, path: Path, step: Steps) -> Manifest:
-    """Return the manifest, which lies at `path`, with parity and golden pairs of each precision."""
-    pairs = exported.pairs
-    parity: dict[str, Parity] = {}
-    golden = [GoldenPair(query=q, document=d, logits={}) for q, d in golden_pairs()]
-    for precision in manifest.precisions:
-        with (
-            step(f"score them with {precision}") as note,
-            # As the original reads them: documents as a whole.
-            Reranker(path, precision=precision, window=manifest.max_length) as reranker,
-        ):
-            logits = reranker.score(pairs.pairs, raw=True)
-            parity[precision] = measure(exported.original, logits, pairs, precision)
-            note(str(parity[precision]))
-            logits = reranker.score([(pair.query, pair.document) for pair in golden], raw=True)
-            for pair, logit in zip(golden, logits, strict=True):
-                pair.logits[precision] = round(float(logit), 6)
-    spread = float(exported.original.std())
-    # Not below the digits that logits are stored with.
-    tolerance = {
-        name: max(round(GOLDEN_TOLERANCE[name] * spread, 6), 1e-5) for name in manifest.precisions
-    }
-    return replace(manifest, parity=parity, golden=Golden(pairs=golden, tolerance=tolerance))
-
-
-def _judge(
-    manifest: Manifest, options: ExportOptions, exported: _Exported, report: Callable[[str], None]
-) -> None:
-    for precision, parity in manifest.parity.items():
-        if parity.within_thresholds:
-            continue
-        limits = ", ".join(f"{name} {limit:.3g}" for name, limit in parity.thresholds.items())
-        spread = float(exported.original.std())
-        message = (
-            f"{precision} drifts from the original: {parity}; the original's logits have a spread"
-            f" of {spread:.3g}; limits: {limits}"
-        )
-        if not options.allow_drift:
-            raise ParityError(f"{message}. No bundle was written; --allow-drift writes it anyway")
-        report(f"warning: {message} (kept, as --allow-drift says)")
 
 
 def _entry(path: Path, directory: Path) -> FileEntry:

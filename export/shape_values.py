@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -53,21 +53,20 @@ def _cast_value(known: Known) -> Shape | None:
     return known.inputs[0] if attribute(known.node, "to") == TensorProto.INT64 else None
 
 
+def _broadcast(lists: list[Shape]) -> Iterator[tuple[Dim, ...]]:
+    """Yield the elements of lists that belong together; one of length 1 is repeated."""
+    width = max(map(len, lists))
+    return zip(*(each * width if len(each) == 1 else each for each in lists), strict=True)
+
+
 def _where_value(known: Known) -> Shape | None:
-    condition, yes, no = known.inputs
-    width = max(len(x) for x in known.inputs)
-    rows = zip(*(x * width if len(x) == 1 else x for x in (condition, yes, no)), strict=True)
-    return (
-        tuple(y if c else n for c, y, n in rows)
-        if all(isinstance(c, int) for c in condition)
-        else None
-    )
+    if any(isinstance(condition, str) for condition in known.inputs[0]):
+        return None
+    return tuple(yes if condition else no for condition, yes, no in _broadcast(known.inputs))
 
 
 def _equal_value(known: Known) -> Shape | None:
-    a, b = known.inputs
-    width = max(len(a), len(b))
-    pairs = list(zip(*(x * width if len(x) == 1 else x for x in (a, b)), strict=True))
+    pairs = list(_broadcast(known.inputs))
     # A dimension is never negative, so a symbol differs from -1.
     if any(isinstance(x, str) != isinstance(y, str) and -1 not in (x, y) for x, y in pairs):
         return None
@@ -91,12 +90,8 @@ def _arithmetic(
     function: Callable[[int, int], int],
 ) -> Rule:
     def rule(known: Known) -> Shape | None:
-        a, b = known.inputs
-        width = max(len(a), len(b))
-        if len(a) not in (1, width) or len(b) not in (1, width):
-            return None
         results: list[Dim] = []
-        for x, y in zip(*(v * width if len(v) == 1 else v for v in (a, b)), strict=True):
+        for x, y in _broadcast(known.inputs):
             if isinstance(x, str) or isinstance(y, str):
                 if known.node.op_type == "Mul" and 1 in (x, y):
                     results.append(y if x == 1 else x)

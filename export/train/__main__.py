@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate, weights
+from .settings import EXIT_AFTER, Settings
 
 HELD_OUT = 150
 ORIGINS = ("start", "start_early", "teacher", "branch_from")
@@ -34,7 +35,7 @@ def main() -> None:
     run.add_argument("--start-early", type=Path, help="the small model of that release")
     run.add_argument("--teacher", type=Path, help="a release that teaches too")
     run.add_argument("--branch-from", type=Path, help="start at another run's checkpoint")
-    for item in fields(loop.Settings):
+    for item in fields(Settings):
         if item.type in (int, float):
             run.add_argument(f"--{item.name.replace('_', '-')}", type=item.type)
     release = commands.add_parser("release", help="average, calibrate, validate, write for export")
@@ -75,7 +76,7 @@ def baselines(arguments: argparse.Namespace) -> None:
     """Print the validation figures of the orders that the model is compared with."""
     mined = prepare(arguments)
     todo = validate.tasks(mined, HELD_OUT)
-    lexical = loop.Settings().lexical
+    lexical = Settings().lexical
     scorers = {
         "BM25": mined.coverage,
         "bi-encoder": mined.cosines,
@@ -89,14 +90,14 @@ def baselines(arguments: argparse.Namespace) -> None:
 def train(arguments: argparse.Namespace) -> None:
     """Start a run or go on with it."""
     mined = prepare(arguments)
-    given = {f.name: getattr(arguments, f.name, None) for f in fields(loop.Settings)}
-    settings = loop.Settings(**{k: v for k, v in given.items() if v is not None})
+    given = {f.name: getattr(arguments, f.name, None) for f in fields(Settings)}
+    settings = Settings(**{k: v for k, v in given.items() if v is not None})
     start, early = (
         folder and weights.load_to_train(folder)
         for folder in (arguments.start, arguments.start_early)
     )
     start = start or model.load(model.base_folder(), seed=settings.seed)
-    packed = model.Packed(start, loop.EXIT_AFTER, early).to(arguments.device)
+    packed = model.Packed(start, EXIT_AFTER, early).to(arguments.device)
     sampler = sample.Sampler(mined, sample.Mix(), settings.seed)
     released = None
     if arguments.teacher:
@@ -113,7 +114,7 @@ def release(arguments: argparse.Namespace) -> None:
     """Write the calibrated mean of checkpoints, with its validation figures beside it."""
     mined = prepare(arguments)
     todo = validate.tasks(mined, HELD_OUT)
-    packed = average.averaged(arguments.checkpoints, loop.EXIT_AFTER)
+    packed = average.averaged(arguments.checkpoints, EXIT_AFTER)
     mean = packed.early() if arguments.early else packed.model
     logits = validate.model_logits(model.Packed(mean), mined, todo)[0]
     figures = validate.evaluate(todo, logits)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,69 +16,11 @@ from .loss import COSINE_SCALE, LossWeights, list_loss
 from .mine import Mined
 from .model import Batch, LayerWeights, Packed, pad
 from .sample import CandidateList, Sampler
+from .settings import Settings
 from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
-EXIT_AFTER = 3  # the layers of the small model
 HEADS = ("model.classifier", "model.bert.pooler", "exit")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    """What a run is made of; written beside its checkpoints.
-
-    The rate rises for ``warmup`` steps, stays, and from ``decay_from`` falls linearly to nearly
-    nothing at ``steps`` (0: it stays, and the run can be prolonged without end). Supervision is
-    phased in between the two steps of ``supervise``. ``lexical`` is the weight of BM25's share
-    beside the bi-encoder's scaled cosine in the teacher; where a former release teaches too,
-    ``released`` is the weight of its logits, and the sum is multiplied by ``softness``. The early
-    exit after ``EXIT_AFTER`` layers learns the same, with ``exit_weight``. A step's lists are
-    shared out to the workers in parts, and a part's pairs computed by ``batch``, of like length:
-    always as many, for oneDNN compiles its products anew for each size. A GPU wants more of both.
-    """
-
-    seed: int = 1
-    lists: int = 16
-    part: int = 4
-    batch: int = 16
-    steps: int = 1_000_000
-    rate: float = 1.2e-4
-    head_rate: float = 5e-4
-    weight_decay: float = 0.01
-    warmup: int = 200
-    decay_from: int = 0
-    supervise: tuple[int, int] = (300, 1200)
-    supervision: float = 0.15
-    lexical: float = 6.0
-    released: float = 2.5
-    softness: float = 0.5
-    exit_weight: float = 0.3
-    max_lengths: tuple[int, ...] = (96, 96, 96, 160)
-    average: float = 0.998
-    save_seconds: float = 300.0
-    validate_steps: int = 500
-    validate_per_set: int = 40
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that no run can be made of."""
-        if self.lists % max(self.part, 1):
-            raise ValueError(f"lists is {self.lists}: pass a multiple of part, {self.part}")
-        for name in ("lists", "part", "batch", "steps", "warmup"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}: pass at least 1")
-
-    def rate_at(self, step: int) -> float:
-        """Return the factor of the learning rate at ``step``."""
-        factor = min(1.0, (step + 1) / self.warmup)
-        if self.decay_from and step >= self.decay_from:
-            left = (self.steps - step) / (self.steps - self.decay_from)
-            factor *= max(left, 0.02)
-        return factor
-
-    def supervision_at(self, step: int) -> float:
-        """Return the weight of supervision at ``step``."""
-        start, end = self.supervise
-        return self.supervision * min(max((step - start) / max(end - start, 1), 0.0), 1.0)
 
 
 class Trainer:
@@ -137,7 +79,7 @@ class Trainer:
         self._set_gradients(layers, [gradients for _, gradients in outcomes])
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, 1.0)
         for group in self.optimizer.param_groups:
-            group["lr"] = group["base"] * settings.rate_at(step)
+            group["lr"] = group["base"] * settings.rate_factor_at(step)
         self.optimizer.step()
         kept = min(settings.average, (step + 1) / (step + 10))
         torch._foreach_lerp_(self.average, [p.detach() for p in self.parameters], 1 - kept)

@@ -11,9 +11,11 @@ from functools import lru_cache
 
 import torch
 
+from fastrerank.cores import usable_cores
+
 
 @lru_cache(maxsize=1)
 def workers() -> ThreadPoolExecutor:
     """Return the pool: a thread per core of this process, or ``OMP_NUM_THREADS`` of them."""
-    count = int(os.environ.get("OMP_NUM_THREADS", "0")) or len(os.sched_getaffinity(0))
+    count = int(os.environ.get("OMP_NUM_THREADS", "0")) or usable_cores()
     return ThreadPoolExecutor(count, initializer=torch.set_num_threads, initargs=(1,))

@@ -123,7 +123,7 @@ def check_iterable(param: str, value: object, of: str) -> Iterator[Any]:
     """
     try:
         whole = (str, bytes, bytearray, Mapping, set, frozenset)
-        if not isinstance(value, whole) and getattr(value, "ndim", 1) == 1:
+        if not isinstance(value, whole) and len(getattr(value, "shape", (1,))) == 1:
             return iter(value)  # type: ignore[call-overload, no-any-return]
     except TypeError:
         pass
@@ -156,7 +156,7 @@ def _check_rank_fields(rank_fields: object) -> None:
 
 
 def _wrong(param: str, value: object, way_out: str) -> InvalidRequestError:
-    shown = repr(value)
+    shown = " ".join(repr(value).split())  # tables show themselves in lines
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return InvalidRequestError(

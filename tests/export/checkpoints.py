@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import torch
-from fastrerank.export.pipeline import ExportOptions, export_bundle
+from fastrerank.export.options import ExportOptions
+from fastrerank.export.pipeline import export_bundle
 from transformers import (
     AutoConfig,
     AutoModelForSequenceClassification,

@@ -10,6 +10,7 @@ import onnx
 import pytest
 from checkpoints import SMALL, TOKENIZER, export, save_checkpoint
 from fastrerank.export import pipeline
+from fastrerank.export.options import ExportOptions
 from fastrerank.export.output import appearing
 from onnx import numpy_helper
 from tokenizers import Tokenizer
@@ -424,9 +425,7 @@ def test_every_option_of_the_command_reaches_the_export(tmp_path, monkeypatch):
     arguments = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
     flags = ["--precision=fp32", "--allow-drift", "--force"]
     assert main(["export", "source", str(tmp_path), *arguments, *flags]) == 0
-    assert asked == [
-        pipeline.ExportOptions(precisions=("fp32",), allow_drift=True, force=True, **options)
-    ]
+    assert asked == [ExportOptions(precisions=("fp32",), allow_drift=True, force=True, **options)]
 
 
 @pytest.mark.slow

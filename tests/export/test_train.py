@@ -27,6 +27,7 @@ from fastrerank.export.train import (  # noqa: E402 - after the skips
     weights,
 )
 from fastrerank.export.train.data import read_jsonl  # noqa: E402
+from fastrerank.export.train.settings import EXIT_AFTER, Settings  # noqa: E402
 
 from fastrerank.windows import spans  # noqa: E402
 
@@ -72,10 +73,8 @@ def mined(smoke_folder, tmp_path_factory):
 
 
 def trainer_of(mined, **settings):
-    settings = loop.Settings(
-        **{"lists": 2, "part": 1, "warmup": 2, "supervise": (0, 2), **settings}
-    )
-    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), loop.EXIT_AFTER)
+    settings = Settings(**{"lists": 2, "part": 1, "warmup": 2, "supervise": (0, 2), **settings})
+    packed = model.Packed(model.load(model.base_folder(), seed=settings.seed), EXIT_AFTER)
     return loop.Trainer(packed, mined, sample.Sampler(mined, sample.Mix(), 1), settings)
 
 
@@ -158,7 +157,7 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
     trainer.take_step()
     checkpoint = tmp_path / "last.pt"
     loop.write_checkpoint(trainer, checkpoint)
-    mean = average.averaged([checkpoint, checkpoint], loop.EXIT_AFTER).model
+    mean = average.averaged([checkpoint, checkpoint], EXIT_AFTER).model
     calibrate.apply(mean, 2.0, -1.0)
     model.save(mean, tmp_path / "hf")
 

@@ -12,6 +12,7 @@ from fastrerank.export.train import bm25, calibrate, data, loop, mine, tokens, v
 from fastrerank.export.train.loss import LossWeights, list_loss  # noqa: E402
 from fastrerank.export.train.mine import Mined, pool_rows  # noqa: E402
 from fastrerank.export.train.sample import FALSE_NEGATIVE_MARGIN, Mix, Sampler  # noqa: E402
+from fastrerank.export.train.settings import Settings  # noqa: E402
 from hypothesis import given  # noqa: E402 - after the skips
 from hypothesis import strategies as st  # noqa: E402
 
@@ -238,15 +239,15 @@ def test_ndcg_gives_no_credit_for_ties():
 
 
 def test_rate_rises_stays_and_falls():
-    settings = loop.Settings(warmup=10, decay_from=50, steps=100)
-    assert [settings.rate_at(s) for s in (0, 4, 30, 50, 75)] == [0.1, 0.5, 1, 1, 0.5]
-    assert settings.rate_at(99) == 0.02
+    settings = Settings(warmup=10, decay_from=50, steps=100)
+    assert [settings.rate_factor_at(s) for s in (0, 4, 30, 50, 75)] == [0.1, 0.5, 1, 1, 0.5]
+    assert settings.rate_factor_at(99) == 0.02
 
 
 @pytest.mark.parametrize("wrong", [{"lists": 6}, {"warmup": 0}, {"part": 0}, {"steps": -1}])
 def test_settings_that_no_run_can_be_made_of_are_refused(wrong):
     with pytest.raises(ValueError, match=next(iter(wrong))):
-        loop.Settings(**wrong)
+        Settings(**wrong)
 
 
 def test_figures_of_steps_that_are_taken_again_are_dropped(tmp_path):

@@ -54,7 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the bundle and return 0."""
     try:
-        from fastrerank.export.pipeline import PRECISIONS, ExportOptions, export_bundle
+        from fastrerank.export.options import PRECISIONS, ExportOptions
+        from fastrerank.export.pipeline import export_bundle
     except ImportError as error:
         raise MissingExtraError.for_extra("export", f"`fastrerank export` ({error})") from error
 
