@@ -79,7 +79,7 @@ def test_every_option_reaches_the_model_or_the_call(capsys, documents, tiny_bund
             passed.update(options)
             return super().rerank(query, documents, **options)
 
-    monkeypatch.setattr("fastrerank.commands.rerank.Reranker", Noted)
+    monkeypatch.setattr("fastrerank.commands.arguments.Reranker", Noted)
     options = {
         "precision": "fp32",
         "runtime": "onnxruntime",

@@ -69,7 +69,7 @@ def test_the_bundles_of_the_command(models, loaded):
 def test_every_option_reaches_the_model_the_application_or_the_server(monkeypatch):
     passed = {}
     for name in (
-        "fastrerank.commands.serve.Reranker",
+        "fastrerank.commands.arguments.Reranker",
         "fastrerank.asgi.create_app",
         "uvicorn.run",
     ):
@@ -77,6 +77,7 @@ def test_every_option_reaches_the_model_the_application_or_the_server(monkeypatc
     monkeypatch.setenv(serve.KEY_VARIABLE, " secret\n")
     options = {
         "precision": "fp32",
+        "runtime": "onnxruntime",
         "threads": 3,
         "max_length": 9,
         "window": 8,

@@ -11,9 +11,9 @@ from typing import TextIO
 from fastrerank.errors import InvalidRequestError
 from fastrerank.plain_json import finite, refuse_constant
 from fastrerank.request import Document
-from fastrerank.reranker import Reranker
 from fastrerank.response import RerankResponse
 
+from .arguments import add_model_arguments, model_loader
 from .terminal import printable
 
 NAME = "rerank"
@@ -39,18 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", nargs="?", help="documents (default, and for -: standard input)")
     parser.add_argument("--query", "-q", required=True, help="what the documents are ranked for")
     parser.add_argument("--model", "-m", help="path of a bundle, or name of a bundled model")
-    parser.add_argument("--precision", default="auto", help="one that the bundle holds")
-    parser.add_argument("--runtime", default="auto", help="onnxruntime or openvino")
-    parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument(
-        "--max-length", type=int, help="tokens of a pair that are read (default: the model's limit)"
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        help="score documents of more than two times so many tokens by their best part of so many"
-        " (default: the bundle's)",
-    )
+    add_model_arguments(parser)
     parser.add_argument("--top-n", type=int, help="how many results to return (default: all)")
     parser.add_argument("--max-tokens-per-doc", type=int, help="longer documents are cut")
     parser.add_argument(
@@ -76,14 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     if sys.stdout is None:
         raise InvalidRequestError("standard output is closed: there is no place for the answer")
     documents = _documents(arguments.file)
-    with Reranker(
-        arguments.model,
-        precision=arguments.precision,
-        runtime=arguments.runtime,
-        threads=arguments.threads,
-        max_length=arguments.max_length,
-        window=arguments.window,
-    ) as reranker:
+    with model_loader(arguments)(arguments.model) as reranker:
         response = reranker.rerank(
             arguments.query,
             documents,

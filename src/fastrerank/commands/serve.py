@@ -1,7 +1,6 @@
 """`fastrerank serve`: the rerank APIs over HTTP, from bundles on this machine."""
 
 import argparse
-import functools
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +9,8 @@ from fastrerank.api import APIS
 from fastrerank.errors import InvalidRequestError, MissingExtraError
 from fastrerank.request import check_count
 from fastrerank.reranker import Reranker
+
+from .arguments import add_model_arguments, model_loader
 
 NAME = "serve"
 HELP = "answer rerank APIs over HTTP (needs the extra: pip install 'fastrerank[serve]')"
@@ -39,17 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="address (default: %(default)s)")
     parser.add_argument("--port", type=int, default=8000, help="port (default: %(default)s)")
     parser.add_argument("--api", choices=sorted(APIS), help="speak this API alone")
-    parser.add_argument("--precision", default="auto", help="one that the bundles hold")
-    parser.add_argument("--threads", type=int, help="threads that score at once (default: cores)")
-    parser.add_argument(
-        "--max-length", type=int, help="tokens of a pair that are read (default: the model's limit)"
-    )
-    parser.add_argument(
-        "--window",
-        type=int,
-        help="score documents of more than two times so many tokens by their best part of so many"
-        " (default: the bundle's)",
-    )
+    add_model_arguments(parser)
     parser.add_argument(
         "--concurrency", type=int, default=2, help="requests scored at once (default: %(default)s)"
     )
@@ -70,15 +61,8 @@ def run(arguments: argparse.Namespace) -> int:
     check_count("max_request_mib", arguments.max_request_mib)
     if not 0 <= arguments.port < 1 << 16:
         raise InvalidRequestError(f"port is {arguments.port}: pass 0 to 65535", param="port")
-    load = functools.partial(
-        Reranker,
-        precision=arguments.precision,
-        threads=arguments.threads,
-        max_length=arguments.max_length,
-        window=arguments.window,
-    )
     app = create_app(
-        _loaded(arguments.models, load),
+        _loaded(arguments.models, model_loader(arguments)),
         api=arguments.api,
         # From the environment: arguments can be read by every user of the machine.
         api_key=os.environ.get(KEY_VARIABLE, "").strip() or None,
