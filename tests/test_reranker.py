@@ -312,6 +312,7 @@ def test_closing_frees_the_model(tiny_bundle):
 
 def test_counting_tokens(tiny):
     assert tiny.count_tokens(["w9 w8", "", "w7 " * 100]) == [2, 0, 100]
+    assert tiny.count_tokens(["w9 w8", "w7 " * 200_000]) == [2, 200_000]  # one at a time
 
 
 @pytest.mark.parametrize(

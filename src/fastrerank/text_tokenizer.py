@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import BundleFormatError, FastRerankError, InferenceError, InvalidRequestError
-from .excerpt import MARGIN, bounded, excerpt, most_characters, splits_at_spaces
+from .excerpt import MARGIN, MOST_CHARACTERS, bounded, excerpt, most_characters, splits_at_spaces
 from .request import Truncate
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ class TextTokenizer:
 
         :raises InferenceError: if the tokenizer fails.
         """
+        if sum(map(len, texts)) > MOST_CHARACTERS:  # what is held at once would be too much
+            return [len(self._encode([text])[0]) for text in texts]
         return [len(item) for item in self._encode(texts)]
 
     def _part(self, wanted: Wanted) -> str:

@@ -248,6 +248,7 @@ MORE_BAD = {
         ({"instruction": 1}, "instruction", "type"),
         ({"stray": 1}, "stray", "unknown"),
         ({"documents": ["a", "w " * 8000]}, "documents[1]", "too_long"),
+        ({"documents": ["a", "w" * 400_000]}, "documents[1]", "too_long"),
         ({"documents": ["w " * 7000] * 60}, None, "too_long"),
         ({"documents": ["w " * 3000] * 140}, None, "too_long"),
         ({"documents": ["w " * 3500], "query": "q " * 5000}, "documents[0]", "too_long"),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 400_000  # of a request
 MAX_PAIR_TOKENS = 8_000  # of query, instruction, and one document with its metadata
+MOST_CHARACTERS = 50 * MAX_PAIR_TOKENS  # beyond, tokens are not even counted
 _PLACES = Decimal("1e-8")
 
 
@@ -35,6 +36,11 @@ def _check_limits(reranker: Reranker, head: str, documents: Sequence[str]) -> No
     sizes = [len(each.encode("utf-8", "surrogatepass")) for each in (head, *documents)]
     if max(sizes[1:]) + sizes[0] <= MAX_PAIR_TOKENS and sum(sizes) <= MAX_TOKENS:
         return
+    for i, document in enumerate(documents):
+        characters = len(head) + len(document)
+        if characters > MOST_CHARACTERS:
+            message = f"has {characters} characters with the query; {MOST_CHARACTERS} at most"
+            raise RefusedError("too_long", ("documents", i), message)
     query, *counts = reranker.count_tokens([head, *documents])
     for i, tokens in enumerate(counts):
         if query + tokens > MAX_PAIR_TOKENS:
