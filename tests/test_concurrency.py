@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from tiny import write_tiny_bundle
 
 from fastrerank import ClosedError, InferenceError, Reranker
 from fastrerank.cores import usable_cores
@@ -26,6 +27,22 @@ def test_many_threads_share_one_reranker(tiny_bundle):
             callers.map(lambda q: reranker.rerank(f"w{q}", DOCUMENTS).results, range(4, 24))
         )
     assert found == expected
+
+
+class Named(Reranker):
+    """A subclass comes back as itself."""
+
+
+@pytest.mark.parametrize("model", ["small", "bundle"])
+def test_a_pickled_reranker_is_found_from_another_directory(tmp_path, monkeypatch, model):
+    (tmp_path / "bundle").mkdir()
+    write_tiny_bundle(tmp_path / "bundle")
+    monkeypatch.chdir(tmp_path)
+    with Named(model) as reranker:
+        monkeypatch.chdir("/")
+        with pickle.loads(pickle.dumps(reranker)) as other:
+            assert type(other) is Named
+            assert other.manifest == reranker.manifest
 
 
 def test_a_pickled_reranker_loads_again_with_its_choices(tiny_bundle):

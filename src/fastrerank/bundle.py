@@ -25,6 +25,13 @@ class Bundle:
         """The directory."""
         return self.manifest_path.parent
 
+    @property
+    def reference(self) -> str | Path:
+        """What opens it again from any directory: its name if it is bundled, else its path."""
+        if self.path == _MODELS:
+            return self.manifest_path.name.removesuffix(manifest_name(""))
+        return self.manifest_path.absolute()
+
     def verified(self, entry: FileEntry) -> Path:
         """Return the path of a file of the bundle after its size and SHA-256 were checked.
 

@@ -79,9 +79,10 @@ class Reranker:
         max_length = check_count("max_length", max_length)
         window = check_count("window", window)
         score_cache = check_count("score_cache", score_cache)
+        bundle = open_bundle(model)
         self._again = functools.partial(
             type(self),
-            model,
+            bundle.reference,
             precision=precision,
             runtime=runtime,
             threads=threads,
@@ -89,7 +90,6 @@ class Reranker:
             window=window,
             score_cache=score_cache,
         )
-        bundle = open_bundle(model)
         manifest = bundle.manifest
         check_inputs(manifest.inputs)
         self.manifest = manifest
