@@ -225,38 +225,26 @@ def test_force_replaces_nothing_but_bundles(checkpoint, tmp_path):
     assert (tmp_path / "precious/file").exists()
 
 
-def test_a_bundle_that_cannot_be_replaced_is_put_back(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("moved", "error"), [("b", KeyboardInterrupt), ("bundle", OSError), ("b", OSError)]
+)
+def test_a_bundle_that_is_not_replaced_is_put_back(tmp_path, monkeypatch, moved, error):
+    """Ctrl-C comes after the old one was moved away; the system refuses to move either."""
     output = tmp_path / "b"
     output.mkdir()
     (output / MANIFEST_NAME).write_text("old")
     rename = Path.rename
 
-    def refused(path, target):
-        if path.name == "bundle":
-            raise OSError("busy")
-        return rename(path, target)
+    def failing(path, target):
+        if path.name != moved:
+            return rename(path, target)
+        monkeypatch.undo()
+        if error is KeyboardInterrupt:
+            rename(path, target)
+        raise error("busy")
 
-    monkeypatch.setattr(Path, "rename", refused)
-    with pytest.raises(OSError, match="busy"), appearing(output, None, force=True) as directory:
-        (directory / MANIFEST_NAME).write_text("new")
-    assert (output / MANIFEST_NAME).read_text() == "old"
-    assert list(tmp_path.iterdir()) == [output]
-
-
-def test_a_bundle_is_put_back_when_its_replacement_is_interrupted(tmp_path, monkeypatch):
-    output = tmp_path / "b"
-    output.mkdir()
-    (output / MANIFEST_NAME).write_text("old")
-    rename = Path.rename
-
-    def interrupted(path, target):
-        done = rename(path, target)
-        if path == output:
-            raise KeyboardInterrupt
-        return done
-
-    monkeypatch.setattr(Path, "rename", interrupted)
-    with pytest.raises(KeyboardInterrupt), appearing(output, None, force=True) as directory:
+    monkeypatch.setattr(Path, "rename", failing)
+    with pytest.raises(error, match="busy"), appearing(output, None, force=True) as directory:
         (directory / MANIFEST_NAME).write_text("new")
     assert (output / MANIFEST_NAME).read_text() == "old"
     assert list(tmp_path.iterdir()) == [output]
