@@ -212,7 +212,7 @@ def _memory(result: Result) -> str:
     ]
     head = ["documents a call", "before, MiB", "peak, MiB", "after, MiB"]
     return (
-        f"## Memory\n\n`python -m benchmarks memory`: one call, documents of {result['tokens']}"
+        f"## Memory\n\n`{_command(result, 'memory')}`: one call, documents of {result['tokens']}"
         " tokens; resident memory of the process, the documents included.\n\n"
         f"{table(head, rows)}\n{measured_on(result['environment'])}"
     )
