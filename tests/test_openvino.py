@@ -192,7 +192,7 @@ def test_bf16_without_a_temporary_directory_says_what_to_do(monkeypatch):
     scale_shape=st.sampled_from(["columns", "one", "rows"]),
     axis=st.sampled_from([-1, 0, 1]),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_folding_into_weights_changes_no_value(
     seed, factor_shape, is_transposed, scale_shape, axis
 ):

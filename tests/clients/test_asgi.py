@@ -291,15 +291,15 @@ def test_an_application_that_could_not_answer_is_refused(reranker, param, settin
 PROGRAM = """
 import sys, threading
 import argparse
-from fastrerank.commands import serve
+from fastrerank.commands import arguments, serve
 
-class Slow(serve.Reranker):
+class Slow(arguments.Reranker):
     def rerank(self, *args, **kwargs):
         print("scoring", flush=True)
         threading.Event().wait(1)
         return super().rerank(*args, **kwargs)
 
-serve.Reranker = Slow
+arguments.Reranker = Slow
 parser = argparse.ArgumentParser()
 serve.add_arguments(parser)
 sys.exit(serve.run(parser.parse_args(sys.argv[1:])))

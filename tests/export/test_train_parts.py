@@ -13,7 +13,7 @@ from fastrerank.export.train.loss import LossWeights, list_loss  # noqa: E402
 from fastrerank.export.train.mine import Mined, pool_rows  # noqa: E402
 from fastrerank.export.train.sample import FALSE_NEGATIVE_MARGIN, Mix, Sampler  # noqa: E402
 from fastrerank.export.train.settings import Settings  # noqa: E402
-from hypothesis import given  # noqa: E402 - after the skips
+from hypothesis import given, settings  # noqa: E402 - after the skips
 from hypothesis import strategies as st  # noqa: E402
 
 WORDS = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa"]
@@ -299,6 +299,7 @@ def test_a_cache_of_other_data_is_refused(tmp_path):
 
 
 @given(st.floats(0.2, 4), st.floats(-3, 3))
+@settings(max_examples=20)
 def test_calibration_finds_scale_and_offset(scale, offset):
     logits = np.repeat(np.linspace(-4, 4, 200), 2)
     p = calibrate.sigmoid(scale * logits + offset)
