@@ -178,7 +178,6 @@ class Manifest:
 def _check(manifest: Manifest) -> None:
     """Raise BundleFormatError where fields that parse alone contradict each other."""
     parts = [segment.part for segment in manifest.template if segment.part]
-    special = sum(len(segment.ids) for segment in manifest.template)
     types = [segment.type_id for segment in manifest.template]
     ids = [token for segment in manifest.template for token in segment.ids]
     first_output = manifest.labels == 1 and manifest.label_column == 0
@@ -194,8 +193,8 @@ def _check(manifest: Manifest) -> None:
         f"labels is {manifest.labels} with label_column {manifest.label_column}": not (
             first_output or two_outputs
         ),
-        f"max_length is {manifest.max_length}, of which special tokens take {special}": (
-            manifest.max_length < special + 2
+        f"max_length is {manifest.max_length}, of which special tokens take {len(ids)}": (
+            manifest.max_length < len(ids) + 2
         ),
         f"window is {manifest.window}": manifest.window is not None and manifest.window < 1,
     }

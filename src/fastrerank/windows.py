@@ -26,7 +26,7 @@ def spans(length: int, window: int, room: int) -> Iterator[slice]:
     has for it. Any other is read in windows of one length, as few as cover it, of at most `window`
     tokens.
     """
-    if length <= min(WINDOWS_IN_A_WHOLE * window, room):
+    if _is_whole(length, window, room):
         yield slice(0, length)
         return
     window = min(window, room)
@@ -36,6 +36,10 @@ def spans(length: int, window: int, room: int) -> Iterator[slice]:
     for i in range(count):
         start = i * (length - size) // (count - 1)
         yield slice(start, start + size)
+
+
+def _is_whole(length: int, window: int, room: int) -> bool:
+    return length <= min(WINDOWS_IN_A_WHOLE * window, room)
 
 
 def in_windows(encodings: Sequence[Encoding]) -> tuple[list[Encoding], NDArray[np.int64]]:
@@ -51,9 +55,8 @@ def _windows(encoding: Encoding) -> Iterator[Encoding]:
     Not where it would take more than half of a window.
     """
     document, window, room = encoding.document, encoding.query.window, encoding.query.model_room
-    whole = len(document) <= min(WINDOWS_IN_A_WHOLE * window, room)
-    window = min(window, room)
-    head = 0 if whole or encoding.head > window // 2 else encoding.head
+    no_head = _is_whole(len(document), window, room) or encoding.head > min(window, room) // 2
+    head = 0 if no_head else encoding.head
     rest = document[head:]
     for span in spans(len(rest), window - head, room - head):
         part = np.concatenate([document[:head], rest[span]]) if head else rest[span]

@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -414,6 +415,25 @@ def test_every_option_of_the_command_reaches_the_export(tmp_path, monkeypatch):
     flags = ["--precision=fp32", "--allow-drift", "--force"]
     assert main(["export", "source", str(tmp_path), *arguments, *flags]) == 0
     assert asked == [ExportOptions(precisions=("fp32",), allow_drift=True, force=True, **options)]
+
+
+def test_an_export_heeds_the_signals_that_end_it_but_for_those_ignored(tmp_path, monkeypatch):
+    """Under nohup SIGHUP is ignored: the export outlives its terminal."""
+    ends = (signal.SIGTERM, signal.SIGHUP)
+    during = []
+    monkeypatch.setattr(
+        pipeline, "export_bundle", lambda *_, **__: during.extend(map(signal.getsignal, ends))
+    )
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        handlers = [signal.getsignal(each) for each in ends]
+        assert main(["export", "source", str(tmp_path)]) == 0
+        assert [signal.getsignal(each) for each in ends] == handlers
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert during[1] is signal.SIG_IGN
+    with pytest.raises(SystemExit):
+        during[0](signal.SIGTERM, None)
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from decimal import ROUND_DOWN, Decimal
 from typing import TYPE_CHECKING, Any
 
+from ..excerpt import MOST_PER_TOKEN
 from .fields import Json, Problem, RefusedError, count, list_of, optional, required, text
 from .spec import BAD_REQUEST, Api
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 MAX_TOKENS = 400_000  # of a request
 MAX_PAIR_TOKENS = 8_000  # of query, instruction, and one document with its metadata
-MOST_CHARACTERS = 50 * MAX_PAIR_TOKENS  # beyond, tokens are not even counted
+MOST_CHARACTERS = MOST_PER_TOKEN * MAX_PAIR_TOKENS  # beyond, tokens are not even counted
 _PLACES = Decimal("1e-8")
 
 

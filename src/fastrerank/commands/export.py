@@ -75,7 +75,8 @@ def run(arguments: argparse.Namespace) -> int:
     # What an export leaves half done is removed when it ends by an exception, as on Ctrl-C.
     before = {
         each: signal.signal(each, lambda number, _: sys.exit(128 + number))
-        for each in (signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM))
+        for each in {signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}
+        if signal.getsignal(each) is not signal.SIG_IGN  # as under nohup
     }
     try:
         export_bundle(

@@ -3,6 +3,7 @@
 import argparse
 import json
 import sys
+from dataclasses import asdict
 
 from fastrerank.bundle import open_bundle
 from fastrerank.manifest import Manifest, Segment
@@ -30,7 +31,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the manifest's facts and return 0."""
     manifest = open_bundle(arguments.bundle).manifest
     if arguments.json:
-        print(json.dumps(json.loads(manifest.to_json()), indent=2))  # ASCII, for any pipe
+        print(json.dumps(asdict(manifest), indent=2))  # ASCII, for any pipe
         return 0
     choice = choose(manifest, tuned=stored_plans(manifest))
     facts = _facts(manifest) | {
