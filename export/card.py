@@ -29,6 +29,12 @@ def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -
         if manifest.window
         else ""
     )
+    beside = ""
+    if found := manifest.similarity:
+        beside = (
+            f"\n- Beside it {found.source.name}, licence {found.source.license or 'not stated'}:"
+            f" {found.weight:.3g} times its cosine of query and document is added to the logit"
+        )
     text = f"""# {manifest.name}
 
 A cross-encoder as quantized ONNX, exported by fastrerank. It scores how relevant a document is to a
@@ -42,7 +48,7 @@ Reranker("{bundle}").rerank("a query", ["a document", "another"])
 
 - Source: {source.name}, revision {source.revision or "not stated"}
 - Licence: {source.license or "not stated by the source"}
-- Family: {manifest.family}; reads up to {manifest.max_length} tokens a pair{window}
+- Family: {manifest.family}; reads up to {manifest.max_length} tokens a pair{window}{beside}
 - Made {manifest.created} with {made_with}
 
 | file | bytes | sha256 |

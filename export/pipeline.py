@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import platform
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 from tokenizers import Tokenizer
+from transformers import BatchEncoding
 
 from fastrerank.bundle import models_in, open_bundle, sha256
 from fastrerank.collate import check_inputs
 from fastrerank.errors import BundleFormatError, ExportError
-from fastrerank.manifest import FileEntry, Manifest, Precision, manifest_name
+from fastrerank.manifest import FileEntry, Manifest, Precision, Similarity, manifest_name
 
 from .card import write_card
 from .encode import encode
@@ -32,6 +33,15 @@ from .pooled import PooledReport, compute_pooled_position_only
 from .quantize import quantize_int8
 from .sample_pairs import sample_pairs
 from .shared_data import save_sharing_data
+from .similarity import (
+    VECTOR,
+    SimilarityModel,
+    add_mean_of_tokens,
+    inputs_of,
+    load_similarity,
+    original_cosines,
+    texts_of,
+)
 from .source import SourceModel, load_source
 from .steps import Steps
 from .template import pair_template
@@ -60,8 +70,17 @@ def export_bundle(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class _Network:
+    """A network as an fp32 graph; `calibration` holds inputs of real texts, one a run."""
+
+    graph: onnx.ModelProto
+    pooled: PooledReport
+    calibration: list[dict[str, Array]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class _Exported:
-    """A cross-encoder as an fp32 graph, with what is needed to make and judge its precisions.
+    """A cross-encoder, and a bi-encoder beside it where there is one, before their precisions.
 
     `original` holds the logits of the model in torch, float32 [pairs].
     """
@@ -70,8 +89,9 @@ class _Exported:
     max_length: int
     window: int | None
     label_column: int
-    graph: onnx.ModelProto
-    pooled: PooledReport
+    network: _Network
+    similarity: SimilarityModel | None
+    vectors: _Network | None
     pairs: PairSet
     original: Logits
 
@@ -101,36 +121,65 @@ def _export(source: str, options: ExportOptions, step: Steps) -> _Exported:
         max_length = allowed_max_length(options.max_length, model)
         window = stated_window(options.window, model)
         label_column = relevant_label(options.label_column, model)
+        similarity = load_similarity(model.path, model.config, model.tokenizer)
     if model.config.num_labels == 2:
         name = (model.config.id2label or {}).get(label_column)
         step.report(f"relevance is label {label_column} of two, {name!r} (--label-column)")
     pairs = sample_pairs()
     if options.calibration is not None:
         pairs += read_calibration(options.calibration)
-    with step("export fp32 ONNX"):
-        graph = export_onnx(model)
-        try:
-            check_inputs([value.name for value in graph.graph.input])
-        except BundleFormatError as error:
-            raise ExportError(f"{source}: {error}") from error
-    with step("optimise the graph"):
-        graph = optimize(graph)
-    with step("last layer for the pooled position only") as note:
-        graph, pooled = compute_pooled_position_only(graph)
-        note(pooled.reason if pooled.applied else f"not applied: {pooled.reason}")
+    encoded = encode(model.tokenizer, pairs.pairs, max_length, "np")
+    network = _network(model, encoded, step)
+    vectors = _vectors(model, similarity, encoded, step) if similarity else None
     with step(f"score {len(pairs.pairs)} pairs with the original model"):
         original = original_logits(
             model, pairs.pairs, max_length=max_length, label_column=label_column
         )
+        if similarity:
+            original += np.float32(similarity.weight) * original_cosines(similarity, encoded)
     return _Exported(
         source=model,
         max_length=max_length,
         window=window,
         label_column=label_column,
-        graph=graph,
-        pooled=pooled,
+        network=network,
+        similarity=similarity,
+        vectors=vectors,
         pairs=pairs,
         original=original,
+    )
+
+
+def _network(source: SourceModel, encoded: BatchEncoding, step: Steps) -> _Network:
+    """Return the cross-encoder."""
+    with step("export fp32 ONNX"):
+        graph = export_onnx(source.model, source.tokenizer, "text-classification")
+        inputs = [value.name for value in graph.graph.input]
+        try:
+            check_inputs(inputs)
+        except BundleFormatError as error:
+            raise ExportError(f"{source.about.name}: {error}") from error
+    with step("optimise the graph"):
+        graph = optimize(graph)
+    with step("last layer for the pooled position only") as note:
+        graph, pooled = compute_pooled_position_only(graph)
+        note(pooled.reason if pooled.applied else f"not applied: {pooled.reason}")
+    calibration = _calibration_inputs(encoded, inputs)
+    return _Network(graph=graph, pooled=pooled, calibration=calibration)
+
+
+def _vectors(
+    source: SourceModel, similarity: SimilarityModel, encoded: BatchEncoding, step: Steps
+) -> _Network:
+    """Return the bi-encoder."""
+    with step(f"the same for the bi-encoder, {similarity.about.name}"):
+        graph = export_onnx(similarity.model, source.tokenizer, "feature-extraction")
+        graph = optimize(add_mean_of_tokens(graph))
+    texts = [text for pair in texts_of(_some(encoded)) for text in pair]
+    return _Network(
+        graph=graph,
+        pooled=PooledReport(applied=False, reason="the mean of all positions is read"),
+        calibration=[inputs_of(text) for text in texts],
     )
 
 
@@ -139,29 +188,45 @@ def _write_model(
 ) -> Manifest:
     """Write graphs, weights, tokenizer and manifest, and return it with what was measured."""
     variants: dict[str, Precision] = {}
+    similarity: dict[str, Precision] = {}
     for precision in options.precisions:
         with step(f"write {precision}") as note:
-            variants[precision] = _write_precision(precision, exported, directory, options.stem)
-            note(f"{sum(file.bytes for file in variants[precision].files()) / 1e6:.1f} MB")
+            stem = f"{options.stem}.{precision}"
+            variants[precision] = _write_network(precision, exported.network, directory, stem)
+            written = [variants[precision]]
+            if exported.vectors:
+                stem = f"{options.stem}.similarity.{precision}"
+                similarity[precision] = _write_network(
+                    precision, exported.vectors, directory, stem, written
+                )
+                written.append(similarity[precision])
+            files = {entry.path: entry.bytes for part in written for entry in part.files()}
+            note(f"{sum(files.values()) / 1e6:.1f} MB")
             if precision == "int8":
-                note(_quantized(directory / variants[precision].graph.path))
-    manifest = _manifest(exported, directory, variants, options)
+                note(_quantized([directory / part.graph.path for part in written]))
+    manifest = _manifest(exported, directory, variants, similarity, options)
     path = directory / options.manifest_name
     path.write_text(manifest.to_json(), encoding="utf-8")
     return measured(manifest, path, exported.pairs, exported.original, step)
 
 
-def _write_precision(precision: str, exported: _Exported, directory: Path, stem: str) -> Precision:
-    """Write the graphs of one precision, their weights stored once beside them."""
+def _write_network(
+    precision: str,
+    network: _Network,
+    directory: Path,
+    stem: str,
+    written: Sequence[Precision] = (),
+) -> Precision:
+    """Write the graphs of one precision, their weights stored once beside them.
+
+    What the other models in the directory and those `written` before have too is read from there.
+    """
     others = [
-        bundle.path / bundle.manifest.precisions[precision].graph.path
-        for bundle in (open_bundle(directory / manifest_name(m)) for m in models_in(directory))
-        if precision in bundle.manifest.precisions
+        directory / part.graph.path for part in (*_networks_in(directory, precision), *written)
     ]
-    stem = f"{stem}.{precision}"
-    graphs = {f"{stem}.onnx": exported.graph}
+    graphs = {f"{stem}.onnx": network.graph}
     if precision == "int8":
-        quantized = quantize_int8(exported.graph, _calibration_inputs(exported))
+        quantized = quantize_int8(network.graph, network.calibration)
         one_pair = specialize_for_one_pair(quantized)
         graphs = {f"{stem}.onnx": quantized, f"{stem}.one-pair.onnx": one_pair}
     data = save_sharing_data(graphs, directory, f"{stem}.data", others)
@@ -171,40 +236,57 @@ def _write_precision(precision: str, exported: _Exported, directory: Path, stem:
         one_pair_graph=second[0] if second else None,
         data=[_entry(directory / name, directory) for name in data],
         batch_invariant=precision != "int8",
-        pooled_position_only=exported.pooled.applied,
-        pooled_position_note=exported.pooled.reason,
+        pooled_position_only=network.pooled.applied,
+        pooled_position_note=network.pooled.reason,
     )
 
 
-def _quantized(graph: Path) -> str:
-    """Return how much of a graph is in int8, for who wonders why it is no faster."""
-    nodes = onnx.load(graph, load_external_data=False).graph.node
+def _networks_in(directory: Path, precision: str) -> Iterator[Precision]:
+    """Yield what the models of a directory have of one precision."""
+    for model in models_in(directory):
+        manifest = open_bundle(directory / manifest_name(model)).manifest
+        if precision in manifest.precisions:
+            yield from manifest.networks(precision)
+
+
+def _quantized(graphs: Iterable[Path]) -> str:
+    """Return how much of the graphs is in int8, for who wonders why they are no faster."""
+    nodes = [n for path in graphs for n in onnx.load(path, load_external_data=False).graph.node]
     count = sum(node.op_type == "MatMulInteger" for node in nodes)
     return f"{count or 'NONE of its'} matrix products in int8"
 
 
-def _calibration_inputs(exported: _Exported) -> list[dict[str, Array]]:
-    """Return the inputs of pairs spread evenly over all, one pair each."""
-    source, pairs = exported.source, exported.pairs.pairs
-    every = max(1, len(pairs) // CALIBRATION_PAIRS)
-    inputs: list[dict[str, Array]] = []
-    for pair in pairs[::every]:
-        given: dict[str, Array] = dict(encode(source.tokenizer, [pair], exported.max_length, "np"))
-        ids = given["input_ids"]
-        # What the runtime gives where a tokenizer gives nothing.
-        absent = {"token_type_ids": 0 * ids, "position_ids": np.arange(ids.size)[np.newaxis]}
-        known = absent | given
-        inputs.append({value.name: known[value.name] for value in exported.graph.graph.input})
-    return inputs
+def _some(encoded: BatchEncoding) -> dict[str, Array]:
+    """Return the inputs of pairs spread evenly over all."""
+    every = max(1, len(encoded["input_ids"]) // CALIBRATION_PAIRS)
+    return {name: values[::every] for name, values in encoded.items()}
+
+
+def _calibration_inputs(encoded: BatchEncoding, inputs: Sequence[str]) -> list[dict[str, Array]]:
+    """Return the graph's inputs for some of the pairs, one pair each."""
+    given = _some(encoded)
+    shape = given["input_ids"].shape
+    # What the runtime gives where a tokenizer gives nothing.
+    absent = {
+        "token_type_ids": np.zeros(shape, np.int64),
+        "position_ids": np.broadcast_to(np.arange(shape[1]), shape),
+    }
+    known = absent | given
+    lengths = given["attention_mask"].sum(axis=1)
+    return [
+        {name: known[name][row : row + 1, :length] for name in inputs}
+        for row, length in enumerate(lengths)
+    ]
 
 
 def _manifest(
     exported: _Exported,
     directory: Path,
     variants: dict[str, Precision],
+    similarity: dict[str, Precision],
     options: ExportOptions,
 ) -> Manifest:
-    source, graph = exported.source, exported.graph.graph
+    source, graph = exported.source, exported.network.graph.graph
     tokenizer = _write_tokenizer(source, directory, options)
     special = source.tokenizer.special_tokens_map
     labels = source.config.num_labels
@@ -226,6 +308,14 @@ def _manifest(
         made_with=_versions(),
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         window=exported.window,
+        similarity=Similarity(
+            source=exported.similarity.about,
+            weight=exported.similarity.weight,
+            output=VECTOR,
+            precisions=similarity,
+        )
+        if exported.similarity
+        else None,
     )
 
 

@@ -75,7 +75,7 @@ def test_a_manifest_of_a_newer_format_asks_for_an_upgrade(bundle):
 
 def test_every_required_field_is_missed_by_name(tiny_bundle):
     data = json.loads((tiny_bundle / MANIFEST_NAME).read_text())
-    optional = {"parity", "golden", "other_files", "format", "window"}
+    optional = {"parity", "golden", "other_files", "format", "window", "similarity"}
     for name in data.keys() - optional:
         rest = {key: value for key, value in data.items() if key != name}
         with pytest.raises(BundleFormatError, match=f"no '{name}'"):
@@ -182,7 +182,7 @@ def with_external_data(bundle: Path, location: str) -> Bundle:
 @pytest.mark.parametrize("location", ["/etc/passwd", "../weights.bin", "weights.bin"])
 def test_external_data_that_the_manifest_does_not_name_is_refused(bundle, location):
     with pytest.raises(BundleIntegrityError):
-        with_external_data(bundle, location).onnx_path("fp32", one_pair=False)
+        with_external_data(bundle, location).onnx_paths("fp32", one_pair=False)
 
 
 def test_external_data_that_the_manifest_names_is_read_unless_it_was_changed(bundle):

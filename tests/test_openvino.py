@@ -102,7 +102,7 @@ def reference_logits(tmp_path_factory, exact):
 
     bundle = open_bundle()
     path = tmp_path_factory.mktemp("expanded") / "model.onnx"
-    onnx.save(_expanded(onnx.load(bundle.onnx_path("int8", one_pair=False))), path)
+    onnx.save(_expanded(onnx.load(bundle.onnx_paths("int8", one_pair=False)[0])), path)
     session = OrtSession(path, bundle.manifest.output)
     tokenizer = PairTokenizer(
         bundle.verified(bundle.manifest.tokenizer),
@@ -147,7 +147,7 @@ def bundled_graph(precision):
     from fastrerank.openvino_graph import read_graph
 
     core = openvino.Core()
-    return core, read_graph(core, open_bundle().onnx_path("int8", one_pair=False), precision)
+    return core, read_graph(core, open_bundle().onnx_paths("int8", one_pair=False)[0], precision)
 
 
 def test_what_int8_needs_around_a_product_is_in_its_weights():
@@ -180,7 +180,7 @@ def test_bf16_without_a_temporary_directory_says_what_to_do(monkeypatch):
     from fastrerank.openvino_session import OpenVinoSession
 
     monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    path = open_bundle().onnx_path("int8", one_pair=False)
+    path = open_bundle().onnx_paths("int8", one_pair=False)[0]
     with pytest.raises(BundleError, match=r"set TMPDIR .* or ask for precision='fp32'"):
         OpenVinoSession(path, "logits", "bf16", 1)
 

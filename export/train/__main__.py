@@ -12,6 +12,7 @@ import torch
 
 from . import average, calibrate, evaluate, loop, mine, model, plot, sample, validate, weights
 from .settings import EXIT_AFTER, Settings
+from .similarity import Similarity
 
 HELD_OUT = 150
 ORIGINS = ("start", "start_early", "teacher", "branch_from")
@@ -41,6 +42,9 @@ def main() -> None:
     release = commands.add_parser("release", help="average, calibrate, validate, write for export")
     release.add_argument("checkpoints", type=Path, nargs="+", help="checkpoints to average")
     release.add_argument("--out", type=Path, required=True, help="Hugging Face folder to write")
+    release.add_argument(
+        "--similarity", type=float, default=0.0, help="that of the run: the bi-encoder's weight"
+    )
     release.add_argument("--early", action="store_true", help="the small model: the early exit")
     judge = commands.add_parser("evaluate", help="nDCG@10 on the evaluation sets")
     judge.add_argument("folder", type=Path, nargs="?", help="a release; none: the bi-encoder")
@@ -116,13 +120,15 @@ def release(arguments: argparse.Namespace) -> None:
     todo = validate.tasks(mined, HELD_OUT)
     packed = average.averaged(arguments.checkpoints, EXIT_AFTER)
     mean = packed.early() if arguments.early else packed.model
-    logits = validate.model_logits(model.Packed(mean), mined, todo)[0]
+    beside = Similarity(arguments.similarity) if arguments.similarity else None
+    logits = validate.model_logits(model.Packed(mean), mined, todo, beside)[0]
     figures = validate.evaluate(todo, logits)
     flat = np.concatenate([logits[t.query] for t in todo])
     relevant = np.concatenate([t.relevant for t in todo])
     scale, offset = calibrate.fit(flat, relevant)
     calibrate.apply(mean, scale, offset)
-    model.save(mean, arguments.out)
+    similarity = scale * arguments.similarity
+    model.save(mean, arguments.out, similarity)
     rows = calibrate.reliability(scale * flat + offset, relevant)
     plot.reliability(rows, arguments.out / "reliability.svg")
     report = {
@@ -130,6 +136,7 @@ def release(arguments: argparse.Namespace) -> None:
         "validation": figures,
         "scale": scale,
         "offset": offset,
+        "similarity": similarity,
         "reliability": rows,
     }
     (arguments.out / weights.REPORT).write_text(json.dumps(report, indent=1) + "\n")

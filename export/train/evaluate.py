@@ -3,6 +3,7 @@
 For the end of a run only: no choice is made by these figures.
 """
 
+import functools
 import json
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from . import tokens
 from .data import Row, read_jsonl
 from .mine import EMBEDDED_TOKENS, embed
 from .model import Packed, base_folder, load
+from .similarity import Similarity
 from .validate import MAX_LENGTH, score_documents
 
 SETS = ("trec-dl-2019", "noveleval", "scifact", "cranfield", "xquad-en")
@@ -27,11 +29,14 @@ def evaluate(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield (set, measures) of the weights in ``folder``; TREC runs are written to ``out``."""
     packed = Packed(load(folder))
+    stated = getattr(packed.model.config, "similarity", None)
+    similarity = Similarity(stated["weight"]) if stated else None
+    scorer = cosines if bi_encoder else functools.partial(logits, similarity=similarity)
     out.mkdir(parents=True, exist_ok=True)
     for name in sets:
         source, run = data / "eval" / f"{name}.jsonl.gz", out / f"{name}.trec"
-        score, tokens_read = (cosines, EMBEDDED_TOKENS) if bi_encoder else (logits, MAX_LENGTH - 2)
-        write_run(run, list(read_jsonl(source)), score, packed, tokens_read)
+        tokens_read = EMBEDDED_TOKENS if bi_encoder else MAX_LENGTH - 2
+        write_run(run, list(read_jsonl(source)), scorer, packed, tokens_read)
         command = [sys.executable, *map(str, (data / "evaluate.py", source, run)), "--json"]
         result = subprocess.run(command, check=True, capture_output=True)  # noqa: S603 - our own
         yield name, json.loads(result.stdout)
@@ -59,9 +64,10 @@ def logits(
     queries: tokens.TokenIds,
     documents: tokens.TokenIds,
     pairs: list[tuple[int, int]],
+    similarity: Similarity | None = None,
 ) -> np.ndarray:
-    """Return the cross-encoder's logits of (query, document) indices."""
-    return score_documents(packed, [(queries[q], documents[d]) for q, d in pairs])[0]
+    """Return the logits of (query, document) indices."""
+    return score_documents(packed, [(queries[q], documents[d]) for q, d in pairs], similarity)[0]
 
 
 def cosines(

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from .mine import Mined
 from .model import Batch, LayerWeights, Packed, pad
 from .sample import CandidateList, Sampler
 from .settings import Settings
+from .similarity import Similarity
 from .validate import Task, evaluate, model_logits, tasks
 from .workers import workers
 
+Scorer = Callable[[int, np.ndarray], np.ndarray]  # of a query's passages
 HEADS = ("model.classifier", "model.bert.pooler", "exit")
 
 
@@ -95,7 +97,8 @@ class Trainer:
         """Return the loss on a part and its gradients: of ``layers``, then of what is outside."""
         lists = [self.sampler[n] for n in range(first, first + self.settings.part)]
         batches, places = self._batches(lists, max_length)
-        logits, *early = self.packed(batches, layers)[:, places]
+        beside = self._by_list(self.mined.cosines, lists) * self.settings.similarity
+        logits, *early = self.packed(batches, layers)[:, places] + beside
         targets = (
             self._teacher(lists, batches, places),
             torch.from_numpy(np.stack([i.judged for i in lists])).to(logits.device),
@@ -130,13 +133,18 @@ class Trainer:
     def _teacher(self, lists: list[CandidateList], batches: list[Batch], places: Tensor) -> Tensor:
         """Return the teacher's logits, float32 [lists, candidates]."""
         settings = self.settings
-        known = [teacher(self.mined, i.query, i.candidates, settings.lexical) for i in lists]
-        logits = torch.from_numpy(np.stack(known)).to(self.device)
+        logits = self._by_list(lambda q, p: teacher(self.mined, q, p, settings.lexical), lists)
         if self.released is None:
             return logits
         with torch.no_grad():
             more = self.released(batches, self.released_layers)[0, places]
         return settings.softness * (logits + settings.released * more)
+
+    def _by_list(self, scorer: Scorer, lists: list[CandidateList]) -> Tensor:
+        """Return what `scorer` says of the lists' candidates, float32 [lists, candidates]."""
+        return torch.from_numpy(np.stack([scorer(i.query, i.candidates) for i in lists])).to(
+            self.device
+        )
 
     def _batches(self, lists: list[CandidateList], max_length: int) -> tuple[list[Batch], Tensor]:
         """Return the lists' pairs as batches of like length, and each pair's place in these.
@@ -237,6 +245,7 @@ def run(
     (folder / "settings.json").write_text(json.dumps(made_of, indent=1) + "\n")
     _forget_later(folder / "metrics.jsonl", trainer.step)
     todo = tasks(trainer.mined, settings.validate_per_set)
+    similarity = Similarity(settings.similarity) if settings.similarity else None
     saved = time.monotonic()
     seen: list[dict[str, float]] = []
     since, pairs = time.monotonic(), trainer.pairs
@@ -257,7 +266,7 @@ def run(
                 write({**means, "pairs": trainer.pairs, "pairs_per_second": round(speed, 1)})
                 seen, since, pairs = [], now, trainer.pairs
             if trainer.step % settings.validate_steps == 0 or done:
-                figures = validate(trainer, todo)
+                figures = validate(trainer, todo, similarity)
                 write({"validation": figures, "pairs": trainer.pairs})
                 since = time.monotonic()
                 if figures["macro"] > trainer.best:
@@ -282,13 +291,15 @@ def _forget_later(metrics: Path, step: int) -> None:
     metrics.write_text("".join(kept), encoding="utf-8")
 
 
-def validate(trainer: Trainer, todo: list[Task]) -> dict[str, float]:
+def validate(
+    trainer: Trainer, todo: list[Task], similarity: Similarity | None = None
+) -> dict[str, float]:
     """Return nDCG@10 of the averaged weights on the held-out queries ``todo``.
 
     Of the early exit the mean over sets only, as ``early``.
     """
     trainer.swap_average()
-    heads = model_logits(trainer.packed, trainer.mined, todo)
+    heads = model_logits(trainer.packed, trainer.mined, todo, similarity)
     trainer.swap_average()
     figures, *early = (evaluate(todo, logits) for logits in heads)
     if early:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F  # noqa: N812 - torch's own name for it
-from transformers import BertForSequenceClassification
+from transformers import BertForSequenceClassification, BertModel
 from transformers.utils import logging as transformers_logging
 
 from fastrerank.processor import this_processor
@@ -40,6 +40,12 @@ AFTER_QKV = (
 WINDOW = 80
 # oneDNN compiles its products for each shape, which takes longer than a product: few shapes.
 LENGTH_STEP = 32
+# What a release with a similarity states of the bi-encoder in it.
+BESIDE = {
+    "folder": "bi-encoder",
+    "name": "sentence-transformers/all-MiniLM-L6-v2",
+    "license": "Apache-2.0",
+}
 LayerWeights = list[Tensor]
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -73,12 +79,17 @@ def load(
     return model
 
 
-def save(model: BertForSequenceClassification, folder: Path) -> None:
+def save(model: BertForSequenceClassification, folder: Path, similarity: float = 0.0) -> None:
     """Write ``model`` in fp16 with its tokenizer, as transformers reads it.
 
-    Its config states the window that long documents are to be read in: the exporter passes it on.
+    For the exporter, its config states the window that long documents are to be read in. With a
+    ``similarity``, the bi-encoder whose cosine that multiplies is written too, and stated.
     """
     model.config.document_window = WINDOW
+    if similarity:
+        encoder = BertModel.from_pretrained(base_folder(), add_pooling_layer=False)
+        encoder.half().save_pretrained(folder / BESIDE["folder"])
+        model.config.similarity = {**BESIDE, "weight": similarity}
     half = BertForSequenceClassification(model.config)
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(folder)

@@ -31,6 +31,7 @@ class Settings:
     lexical: float = 6.0
     released: float = 2.5
     softness: float = 0.5
+    similarity: float = 0.0  # what the bi-encoder's cosine is multiplied by and added to the logit
     exit_weight: float = 0.3  # of the early exit's loss
     max_lengths: tuple[int, ...] = (96, 96, 96, 160)  # tokens of a pair, step after step in turn
     average: float = 0.998  # what the running average of the weights keeps of itself a step

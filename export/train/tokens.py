@@ -30,6 +30,12 @@ class TokenIds:
         """Yield the ids of each text."""
         return map(self.__getitem__, range(len(self)))
 
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[int] | np.ndarray]) -> "TokenIds":
+        """Return the ids of these texts, at least one."""
+        flat = np.concatenate([np.asarray(text, np.uint16) for text in texts])
+        return cls(flat=flat, starts=np.cumsum([0, *map(len, texts)], dtype=np.int64))
+
     def save(self, path: Path) -> None:
         """Write both arrays to one npz file."""
         np.savez(path, flat=self.flat, starts=self.starts)
@@ -46,11 +52,8 @@ def encode(texts: Sequence[str], tokenizer_json: Path, max_length: int) -> Token
     tokenizer = Tokenizer.from_file(str(tokenizer_json))
     tokenizer.no_padding()
     tokenizer.enable_truncation(max_length)
-    ids = [
-        np.array(e.ids, np.uint16)
-        for e in tokenizer.encode_batch(list(texts), add_special_tokens=False)
-    ]
-    return TokenIds(flat=np.concatenate(ids), starts=np.cumsum([0, *map(len, ids)], dtype=np.int64))
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=False)
+    return TokenIds.of([encoding.ids for encoding in encodings])
 
 
 def pair(query: np.ndarray, document: np.ndarray, max_length: int) -> tuple[np.ndarray, int]:

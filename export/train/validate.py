@@ -12,6 +12,7 @@ from . import tokens
 from .data import SETS
 from .mine import Mined, bm25_top, pool_rows
 from .model import WINDOW, Packed, pad
+from .similarity import Similarity, TextPair
 from .workers import workers
 
 DEPTH = 15
@@ -71,31 +72,38 @@ def evaluate(todo: list[Task], scores: Mapping[int, np.ndarray]) -> dict[str, fl
     return {**means, "macro": float(np.mean(list(means.values())))}
 
 
-def model_logits(packed: Packed, mined: Mined, todo: list[Task]) -> list[dict[int, np.ndarray]]:
+def model_logits(
+    packed: Packed, mined: Mined, todo: list[Task], similarity: Similarity | None = None
+) -> list[dict[int, np.ndarray]]:
     """Return each head's logits by query, in the order of each task's candidates."""
     pairs = [
         (mined.query_ids[t.query], mined.passage_ids[int(c)]) for t in todo for c in t.candidates
     ]
-    logits = score_documents(packed, pairs)
+    logits = score_documents(packed, pairs, similarity)
     ends = np.cumsum([len(t.candidates) for t in todo])
     parts = np.split(logits, ends[:-1], axis=1)
     by_query = {t.query: part for t, part in zip(todo, parts, strict=True)}
     return [{q: part[head] for q, part in by_query.items()} for head in range(len(logits))]
 
 
-def score_documents(packed: Packed, pairs: list[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:
+def score_documents(
+    packed: Packed, pairs: list[TextPair], similarity: Similarity | None = None
+) -> np.ndarray:
     """Return logits of (query ids, document ids), in their order, float32 [heads, pairs].
 
-    As the bundle scores them: a long document by its best window.
+    As the bundle scores them: a long document by its best window, with its similarity.
     """
     parts = [_windows(query, document[: MAX_LENGTH - len(query) - 3]) for query, document in pairs]
+    windows = [window for part in parts for window in part]
+    logits = score_pairs(packed, [tokens.pair(*window, MAX_LENGTH) for window in windows])
+    if similarity:
+        logits += similarity(windows)
     starts = np.cumsum([0, *map(len, parts[:-1])])
-    return np.maximum.reduceat(score_pairs(packed, [p for part in parts for p in part]), starts, 1)
+    return np.maximum.reduceat(logits, starts, 1)
 
 
-def _windows(query: np.ndarray, document: np.ndarray) -> list[tuple[np.ndarray, int]]:
-    parts = spans(len(document), WINDOW, MAX_LENGTH)
-    return [tokens.pair(query, document[part], MAX_LENGTH) for part in parts]
+def _windows(query: np.ndarray, document: np.ndarray) -> list[TextPair]:
+    return [(query, document[part]) for part in spans(len(document), WINDOW, MAX_LENGTH)]
 
 
 def score_pairs(packed: Packed, pairs: list[tuple[np.ndarray, int]]) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""A released model as one small file: all but the word embeddings, which training leaves alone.
+"""A released model as one small file: all but what training leaves alone, its start's.
 
-Its card lies beside it, as ``NAME.md``. Scale and offset of its calibration are in the file's
-metadata, for training that goes on from there.
+Its card lies beside it, as ``NAME.md``. In the file's metadata are scale and offset of its
+calibration, for training that goes on from there, and the weight of its similarity.
 """
 
 import json
@@ -19,13 +19,14 @@ from .model import base_folder, load, save
 FROZEN = "bert.embeddings.word_embeddings.weight"
 REPORT = "training.json"  # what `release` found, beside a release
 CALIBRATION = ("scale", "offset")
+STATED = (*CALIBRATION, "similarity")
 
 
 def pack(folder: Path, path: Path) -> None:
     """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
     state = load(folder).state_dict()
     kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
-    metadata = {name: repr(value) for name, value in _calibration(folder).items()}
+    metadata = {name: repr(value) for name, value in _stated(folder).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     save_file(kept, path, metadata=metadata)
 
@@ -41,20 +42,20 @@ def unpack(path: Path, folder: Path) -> None:
     found = model.load_state_dict(state, strict=False)
     if found.missing_keys != [FROZEN] or found.unexpected_keys:
         raise ValueError(f"{path} is no packed model: {found}")
-    save(model, folder)
     with safe_open(path, "pt") as file:
-        calibration = {name: float(file.metadata()[name]) for name in CALIBRATION}
-    (folder / REPORT).write_text(json.dumps(calibration) + "\n")
+        stated = {name: float(value) for name, value in file.metadata().items()}
+    save(model, folder, stated["similarity"])
+    (folder / REPORT).write_text(json.dumps(stated) + "\n")
     shutil.copyfile(path.with_suffix(".md"), folder / "README.md")
 
 
 def load_to_train(folder: Path) -> BertForSequenceClassification:
     """Return the release in ``folder`` with its calibration undone."""
-    model = load(folder)
-    calibrate.undo(model, **_calibration(folder))
+    model, stated = load(folder), _stated(folder)
+    calibrate.undo(model, *(stated[name] for name in CALIBRATION))
     return model
 
 
-def _calibration(folder: Path) -> dict[str, float]:
+def _stated(folder: Path) -> dict[str, float]:
     report = json.loads((folder / REPORT).read_text())
-    return {name: report[name] for name in CALIBRATION}
+    return {name: report[name] for name in STATED}

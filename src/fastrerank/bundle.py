@@ -6,8 +6,9 @@ from os import PathLike
 from pathlib import Path, PurePosixPath
 
 from .errors import BundleFormatError, BundleIntegrityError, BundleNotFoundError
-from .manifest import MANIFEST_NAME, FileEntry, Manifest, manifest_name
+from .manifest import MANIFEST_NAME, FileEntry, Manifest, Precision, manifest_name
 from .onnx_file import external_data_paths
+from .workers import at_once
 
 DEFAULT_MODEL = "default"
 _MODELS = Path(__file__).parent / "models"  # installed with the package
@@ -49,26 +50,36 @@ class Bundle:
             )
         return path
 
-    def onnx_path(self, precision: str, *, one_pair: bool) -> Path:
-        """Return the .onnx file of a precision after it and its weights were checked.
+    def onnx_paths(self, precision: str, *, one_pair: bool) -> list[Path]:
+        """Return the .onnx files of a precision, after all that they read was checked.
 
-        With `one_pair`, the graph that was made for runs of one pair, where the precision has one.
+        The cross-encoder's comes first, then the bi-encoder's, if there is one. With `one_pair`,
+        they are the graphs that were made for runs of one pair, where there are such.
 
-        :raises BundleIntegrityError: as `verified`, and if the graph reads a file that the manifest
+        :raises BundleIntegrityError: as `verified`, and if a graph reads a file that the manifest
             does not name for it.
-        :raises BundleFormatError: if it is no ONNX file.
+        :raises BundleFormatError: if one is no ONNX file.
         """
-        variant = self.manifest.precisions[precision]
-        model = self.verified((variant.one_pair_graph if one_pair else None) or variant.graph)
-        data = [self.verified(entry) for entry in variant.data]
+        networks = self.manifest.networks(precision)
+        graphs = [(one_pair and network.one_pair_graph) or network.graph for network in networks]
+        data = [entry for network in networks for entry in network.data]
+        entries = list(dict.fromkeys([*graphs, *data]))  # networks share data
+        paths = at_once(self.verified, entries, threads=len(networks))
+        path_of = dict(zip(entries, paths, strict=True))
+        models = [path_of[entry] for entry in graphs]
+        for model, network in zip(models, networks, strict=True):
+            self._check_external_data(model, network)
+        return models
+
+    def _check_external_data(self, model: Path, network: Precision) -> None:
+        named = [self._inside(entry.path) for entry in network.data]
         for location in external_data_paths(model):
-            if self._inside(location) not in data:
+            if self._inside(location) not in named:
                 raise BundleIntegrityError(
                     f"{model} reads external data from {location!r}, which"
                     f" {self.manifest_path.name} does not name: do not use this bundle unless you"
                     " trust who made it"
                 )
-        return model
 
     def _inside(self, relative: str) -> Path:
         """Return the path of a file of the bundle, refused if it leaves the directory."""

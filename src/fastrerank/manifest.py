@@ -113,13 +113,29 @@ class Source:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Similarity:
+    """A bi-encoder whose cosine of query and document, times `weight`, is added to the logit.
+
+    Its graphs return unit vectors of texts. It reads what the pair holds: the tokens of type 0 are
+    the query's, special ones included; those of type 1, behind the pair's first token, the
+    document's.
+    """
+
+    source: Source
+    weight: float
+    output: str
+    precisions: dict[str, Precision]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
     """The facts of one bundle.
 
     `max_length` counts the tokens of a pair, special tokens included. A document of more than two
     times `window` tokens is scored by its best window; with None, documents are read as a whole.
     `template` says how a pair is joined. `activation` turns outputs into 0-1: "sigmoid" of one
-    label, or "softmax" of two, of which `label_column` is the relevant one.
+    label, or "softmax" of two, of which `label_column` is the relevant one. With `similarity`, the
+    logit of a pair is the sum of what two networks say.
     """
 
     name: str
@@ -139,6 +155,7 @@ class Manifest:
     made_with: dict[str, str]
     created: str
     window: int | None = None
+    similarity: Similarity | None = None
     parity: dict[str, Parity] = field(default_factory=dict)
     golden: Golden | None = None
     other_files: list[FileEntry] = field(default_factory=list)
@@ -146,8 +163,14 @@ class Manifest:
 
     def files(self) -> list[FileEntry]:
         """Return every file that the manifest vouches for."""
-        weights = [entry for variant in self.precisions.values() for entry in variant.files()]
+        networks = [network for name in self.precisions for network in self.networks(name)]
+        weights = [entry for network in networks for entry in network.files()]
         return [self.tokenizer, *weights, *self.other_files]
+
+    def networks(self, precision: str) -> list[Precision]:
+        """Return what is run in a precision: the cross-encoder, and the bi-encoder if any."""
+        beside = [self.similarity.precisions[precision]] if self.similarity else []
+        return [self.precisions[precision], *beside]
 
     def to_json(self) -> str:
         """Return the text of `fastrerank.json`; `from_json` is its mirror."""
@@ -198,9 +221,24 @@ def _check(manifest: Manifest) -> None:
         ),
         f"window is {manifest.window}": manifest.window is not None and manifest.window < 1,
     }
-    for fault, present in faults.items():
+    for fault, present in (faults | _similarity_faults(manifest)).items():
         if present:
             raise BundleFormatError(f"{MANIFEST_NAME}: {fault}: export the model again")
+
+
+def _similarity_faults(manifest: Manifest) -> dict[str, bool]:
+    similarity = manifest.similarity
+    if similarity is None:
+        return {}
+    lacking = sorted({"input_ids", "attention_mask", "token_type_ids"} - set(manifest.inputs))
+    return {
+        f"similarity.weight is {similarity.weight}": not abs(similarity.weight) < _MOST,
+        f"similarity has the precisions {', '.join(similarity.precisions)}": (
+            similarity.precisions.keys() != manifest.precisions.keys()
+        ),
+        f"similarity with {manifest.labels} labels": manifest.labels != 1,
+        f"similarity without the input {', '.join(lacking)}": bool(lacking),
+    }
 
 
 def _parse(kind: Any, data: Any, where: str) -> Any:

@@ -4,13 +4,14 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 from typing import TypeVar
 
 from .errors import ClosedError, InferenceError
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 # Batches that a request may have waiting per thread. Enough to keep the threads busy while the
 # next group is tokenised; few enough that a small request is not queued behind a large one.
@@ -97,3 +98,20 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
+
+
+def at_once(function: Callable[[T], R], items: Sequence[T], *, threads: int) -> list[R]:
+    """Return what `function` makes of each item, on threads that have ended when it returns.
+
+    One thread is the caller's own. The first exception is raised.
+
+    :raises InferenceError: if the system grants no thread.
+    """
+    if threads == 1:
+        return [function(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            futures = [pool.submit(function, item) for item in items]
+        except RuntimeError as error:
+            raise InferenceError(f"no thread to load a model on: {error}") from error
+        return [future.result() for future in futures]

@@ -28,6 +28,7 @@ from fastrerank.export.train import (  # noqa: E402 - after the skips
 )
 from fastrerank.export.train.data import read_jsonl  # noqa: E402
 from fastrerank.export.train.settings import EXIT_AFTER, Settings  # noqa: E402
+from fastrerank.export.train.similarity import Similarity  # noqa: E402
 
 from fastrerank.windows import spans  # noqa: E402
 
@@ -93,6 +94,34 @@ def test_validation_reads_long_documents_as_a_bundle_does(mined):
     ]
     expected = [alone[0], max(alone[1:-1]), alone[-1]]
     np.testing.assert_allclose(found[0], expected, atol=0.02)  # bf16, other batches
+
+
+@pytest.mark.slow
+def test_validation_adds_the_cosine_of_each_window(mined):
+    packed = model.Packed(model.load(model.base_folder(), seed=0))
+    query, beside = mined.query_ids[0], Similarity(4.0)
+    long = np.concatenate([mined.passage_ids[i] for i in range(12)])
+    parts = [long[s] for s in spans(len(long), model.WINDOW, validate.MAX_LENGTH)]
+    assert len(parts) > 1
+    whole, *alone = (
+        validate.score_documents(packed, [(query, text)], beside)[0, 0] for text in (long, *parts)
+    )
+    np.testing.assert_allclose(whole, max(alone), atol=0.02)
+    short = mined.passage_ids[3]
+    added = validate.score_documents(packed, [(query, short)], beside) - (
+        validate.score_documents(packed, [(query, short)])
+    )
+    np.testing.assert_allclose(added[0], 4 * mined.cosines(0, np.array([3])), atol=0.02)
+
+
+@pytest.mark.slow
+def test_training_beside_a_bi_encoder_starts_from_its_cosines(mined):
+    """The logit learns what is left of the teacher: nothing, where the teacher is the cosine."""
+    settings = {"lexical": 0.0, "supervision": 0.0, "rate": 0.0, "head_rate": 0.0}
+    alone, beside = (trainer_of(mined, similarity=s, **settings) for s in (0.0, 20.0))
+    for each in (alone, beside):
+        torch.nn.init.zeros_(each.packed.model.classifier.weight)
+    assert beside.take_step()["distillation"] < 1e-3 < alone.take_step()["distillation"]
 
 
 @pytest.mark.slow
@@ -181,17 +210,20 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
 
 
 @pytest.mark.slow
-def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
+@pytest.mark.parametrize("similarity", [0.0, 4.5])
+def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path, similarity):
     trainer = trainer_of(mined)
     trainer.take_step()
     calibrate.apply(trainer.packed.model, 0.5, -2.0)
-    model.save(trainer.packed.model, tmp_path / "release")
-    (tmp_path / "release/training.json").write_text('{"scale": 0.5, "offset": -2.0}')
+    model.save(trainer.packed.model, tmp_path / "release", similarity)
+    stated = {"scale": 0.5, "offset": -2.0, "similarity": similarity}
+    (tmp_path / "release/training.json").write_text(json.dumps(stated))
     weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
     (tmp_path / "packed.md").write_text("# What it is")
     weights.unpack(tmp_path / "packed.safetensors", tmp_path / "again")
     assert (tmp_path / "again/README.md").read_text() == "# What it is"
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
+    files = ["model.safetensors", "config.json", "tokenizer.json"]
+    for name in [*files, "bi-encoder/model.safetensors"] if similarity else files:
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "release" / name
         ).read_bytes()

@@ -40,8 +40,9 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name:<16} {printable(value, sys.stdout.encoding)}")
     for precision, variant in manifest.precisions.items():
-        size = sum(entry.bytes for entry in variant.files()) / 1e6
-        print(f"\n{precision}: {size:.1f} MB")
+        networks = manifest.networks(precision)
+        sizes = {entry.path: entry.bytes for network in networks for entry in network.files()}
+        print(f"\n{precision}: {sum(sizes.values()) / 1e6:.1f} MB")
         print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
         if parity := manifest.parity.get(precision):
             print(f"  against the original over {parity.pairs} pairs: {parity}")
@@ -66,9 +67,19 @@ def _facts(manifest: Manifest) -> dict[str, str]:
         "pair": " ".join(_segment_text(segment) for segment in manifest.template),
         "inputs": ", ".join(manifest.inputs),
         "score": f"{manifest.activation} of {manifest.labels} label(s)",
+        "similarity": _similarity(manifest),
         "made": manifest.created,
         "made with": ", ".join(f"{k} {v}" for k, v in manifest.made_with.items()),
     }
+
+
+def _similarity(manifest: Manifest) -> str:
+    if (found := manifest.similarity) is None:
+        return "none: the cross-encoder's logit is the score's"
+    return (
+        f"the bi-encoder {found.source.name} ({found.source.license or 'licence not stated'}):"
+        f" {found.weight:.3g} times its cosine is added to the cross-encoder's logit"
+    )
 
 
 def _segment_text(segment: Segment) -> str:
