@@ -35,13 +35,14 @@ lint: $(DEV_VENV)/installed
 MODELS = build/models
 LICENSE_OF_WEIGHTS = Apache-2.0; trained in part on CC BY-SA 4.0 data
 define add_model
-	$(DEV)/python -m fastrerank.export.train unpack export/train/weights/$(2).safetensors --out build/checkpoints/$(2)
-	$(DEV)/fastrerank export build/checkpoints/$(2) $(MODELS) --add $(1) --precision int8 --license "$(LICENSE_OF_WEIGHTS)"
+	$(DEV)/python -m fastrerank.export.train unpack export/train/weights/$(2) --out build/checkpoints/$(basename $(2))
+	$(DEV)/fastrerank export build/checkpoints/$(basename $(2)) $(MODELS) --add $(1) --precision int8 --license "$(LICENSE_OF_WEIGHTS)"
 endef
 model: $(DEV_VENV)/installed
 	rm -rf $(MODELS) build/checkpoints
-	$(call add_model,default,fastrerank-minilm-l6)
-	$(call add_model,small,fastrerank-minilm-l3)
+	$(call add_model,medium,fastrerank-minilm-l6.safetensors)
+	$(call add_model,default,fastrerank-minilm-duo.json)
+	$(call add_model,small,fastrerank-minilm-l3.safetensors)
 	rm -rf src/fastrerank/models
 	mv $(MODELS) src/fastrerank/models
 

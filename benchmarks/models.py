@@ -34,8 +34,14 @@ def model_directories(source: Path, kinds: set[str]) -> dict[str, Path]:
     preset) and openvino/ (fp32, and its static int8); `flashrank`: the same ONNX in FlashRank's
     layout; `bundle`: fastrerank's.
 
-    :raises BenchmarkError: if one cannot be made.
+    :raises BenchmarkError: if one cannot be made, or peers are given a model that they cannot
+        compute: one with a bi-encoder beside it.
     """
+    if kinds - {"bundle"} and "similarity" in json.loads((source / "config.json").read_text()):
+        raise BenchmarkError(
+            f"{source} has a bi-encoder beside it, which only fastrerank adds: pass the"
+            " cross-encoder alone, build/checkpoints/fastrerank-minilm-l6"
+        )
     made_from = checkpoint_hash(source)
     by_peers = made_from + source_hash("benchmarks/prepare", "benchmarks/requirements")
     top = MODELS / made_from[:12]
@@ -57,6 +63,8 @@ def checkpoint_hash(source: Path) -> str:
     digest = hashlib.sha256()
     for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
         digest.update((source / name).read_bytes())
+    for beside in sorted(source.glob("*/*.safetensors")):
+        digest.update(beside.read_bytes())
     return digest.hexdigest()
 
 

@@ -332,11 +332,11 @@ def test_two_labels_are_scored_by_their_difference(tmp_path):
     assert logits == pytest.approx(np.array([tiny_logit("w10", "w90 w91")]), abs=1e-5)
 
 
-@pytest.mark.parametrize("name", ["default", "small"])
+@pytest.mark.parametrize("name", ["default", "medium", "small"])
 def test_a_bundled_model_is_found_whatever_lies_beside_it(bundle, name, monkeypatch, tmp_path):
     shutil.copytree(bundle, tmp_path / name)
     monkeypatch.chdir(tmp_path)
     assert open_bundle(name).path != tmp_path / name
-    assert open_bundle().manifest.name == "fastrerank-minilm-l6"
+    assert open_bundle().manifest.name == "fastrerank-minilm-duo"
     assert open_bundle(f"./{name}").manifest.name == "tiny"
     assert open_bundle(Path(name)).manifest.name == "tiny"

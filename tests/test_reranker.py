@@ -79,11 +79,12 @@ def test_the_bundled_model_answers_a_real_question(reranker):
     assert texts == {1: DOCUMENTS[1], 2: DOCUMENTS[2]}
 
 
-def test_the_small_model_answers_by_its_name(reranker):
-    with Reranker("small", threads=2) as small:
-        response = small.rerank(QUERY, DOCUMENTS, top_n=2)
+@pytest.mark.parametrize(("name", "layers"), [("medium", "l6"), ("small", "l3")])
+def test_the_other_models_answer_by_their_names(name, layers, reranker):
+    with Reranker(name, threads=2) as other:
+        response = other.rerank(QUERY, DOCUMENTS, top_n=2)
     assert {result.index for result in response.results} == {1, 2}
-    assert response.model == "fastrerank-minilm-l3" != reranker.model_name
+    assert response.model == f"fastrerank-minilm-{layers}" != reranker.model_name
 
 
 def test_a_response_is_plain_json(reranker):

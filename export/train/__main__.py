@@ -40,10 +40,15 @@ def main() -> None:
         if item.type in (int, float):
             run.add_argument(f"--{item.name.replace('_', '-')}", type=item.type)
     release = commands.add_parser("release", help="average, calibrate, validate, write for export")
-    release.add_argument("checkpoints", type=Path, nargs="+", help="checkpoints to average")
+    release.add_argument(
+        "checkpoints", type=Path, nargs="+", help="checkpoints to average, or one release"
+    )
     release.add_argument("--out", type=Path, required=True, help="Hugging Face folder to write")
     release.add_argument(
         "--similarity", type=float, default=0.0, help="that of the run: the bi-encoder's weight"
+    )
+    release.add_argument(
+        "--per-set", type=int, default=HELD_OUT, help="held-out queries to calibrate by"
     )
     release.add_argument("--early", action="store_true", help="the small model: the early exit")
     judge = commands.add_parser("evaluate", help="nDCG@10 on the evaluation sets")
@@ -117,9 +122,12 @@ def train(arguments: argparse.Namespace) -> None:
 def release(arguments: argparse.Namespace) -> None:
     """Write the calibrated mean of checkpoints, with its validation figures beside it."""
     mined = prepare(arguments)
-    todo = validate.tasks(mined, HELD_OUT)
-    packed = average.averaged(arguments.checkpoints, EXIT_AFTER)
-    mean = packed.early() if arguments.early else packed.model
+    todo = validate.tasks(mined, arguments.per_set)
+    if arguments.checkpoints[0].is_dir():
+        mean = weights.load_to_train(arguments.checkpoints[0])
+    else:
+        packed = average.averaged(arguments.checkpoints, EXIT_AFTER)
+        mean = packed.early() if arguments.early else packed.model
     beside = Similarity(arguments.similarity) if arguments.similarity else None
     logits = validate.model_logits(model.Packed(mean), mined, todo, beside)[0]
     figures = validate.evaluate(todo, logits)

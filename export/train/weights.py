@@ -1,7 +1,8 @@
 """A released model as one small file: all but what training leaves alone, its start's.
 
-Its card lies beside it, as ``NAME.md``. In the file's metadata are scale and offset of its
-calibration, for training that goes on from there, and the weight of its similarity.
+Its card lies beside it, as ``NAME.md``. Scale and offset of its calibration are in the file's
+metadata, for training that goes on from there. Of a release that is another with the bi-encoder
+beside it, the file is JSON: which, and what it is multiplied by.
 """
 
 import json
@@ -19,16 +20,15 @@ from .model import base_folder, load, save
 FROZEN = "bert.embeddings.word_embeddings.weight"
 REPORT = "training.json"  # what `release` found, beside a release
 CALIBRATION = ("scale", "offset")
-STATED = (*CALIBRATION, "similarity")
 
 
 def pack(folder: Path, path: Path) -> None:
     """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
     state = load(folder).state_dict()
     kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
-    metadata = {name: repr(value) for name, value in _stated(folder).items()}
+    calibration = {name: repr(value) for name, value in _calibration(folder).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
-    save_file(kept, path, metadata=metadata)
+    save_file(kept, path, metadata=calibration)
 
 
 def unpack(path: Path, folder: Path) -> None:
@@ -36,6 +36,22 @@ def unpack(path: Path, folder: Path) -> None:
 
     :raises ValueError: if the file does not hold all of a model's other weights.
     """
+    similarity = 0.0
+    if path.suffix == ".json":
+        beside = json.loads(path.read_text())
+        model, calibration = _unpacked(path.with_name(beside["cross_encoder"]))
+        calibrate.undo(model, **calibration)
+        similarity, calibration = beside["similarity"], {n: beside[n] for n in CALIBRATION}
+        calibrate.apply(model, **calibration)
+    else:
+        model, calibration = _unpacked(path)
+    save(model, folder, similarity)
+    (folder / REPORT).write_text(json.dumps(calibration) + "\n")
+    shutil.copyfile(path.with_suffix(".md"), folder / "README.md")
+
+
+def _unpacked(path: Path) -> tuple[BertForSequenceClassification, dict[str, float]]:
+    """Return a packed model and its calibration."""
     state = load_file(path)
     layers = 1 + max(int(n) for n in re.findall(r"layer\.(\d+)\.", " ".join(state)))
     model = load(base_folder(), layers=layers)
@@ -43,19 +59,16 @@ def unpack(path: Path, folder: Path) -> None:
     if found.missing_keys != [FROZEN] or found.unexpected_keys:
         raise ValueError(f"{path} is no packed model: {found}")
     with safe_open(path, "pt") as file:
-        stated = {name: float(value) for name, value in file.metadata().items()}
-    save(model, folder, stated["similarity"])
-    (folder / REPORT).write_text(json.dumps(stated) + "\n")
-    shutil.copyfile(path.with_suffix(".md"), folder / "README.md")
+        return model, {name: float(file.metadata()[name]) for name in CALIBRATION}
 
 
 def load_to_train(folder: Path) -> BertForSequenceClassification:
     """Return the release in ``folder`` with its calibration undone."""
-    model, stated = load(folder), _stated(folder)
-    calibrate.undo(model, *(stated[name] for name in CALIBRATION))
+    model = load(folder)
+    calibrate.undo(model, **_calibration(folder))
     return model
 
 
-def _stated(folder: Path) -> dict[str, float]:
+def _calibration(folder: Path) -> dict[str, float]:
     report = json.loads((folder / REPORT).read_text())
-    return {name: report[name] for name in STATED}
+    return {name: report[name] for name in CALIBRATION}

@@ -41,8 +41,9 @@ logger = logging.getLogger("fastrerank")
 class Reranker:
     """Reranks documents for a query with a local cross-encoder, in this process, on the CPU.
 
-    `model` is the path of a bundle, or the name of a bundled model, both English: "default" (None)
-    or "small" (a directory of that name is "./small").
+    `model` is the path of a bundle, or the name of a bundled model, all English: "default" (None),
+    "medium" or "small", each about twice as fast as the one before (a directory of that name is
+    "./small").
 
     `runtime` is "onnxruntime", or "openvino" where that is installed. `precision` is one that the
     bundle holds; openvino computes in "fp32" and, where the processor has it, in "bf16". "auto" is

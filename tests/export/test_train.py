@@ -210,20 +210,17 @@ def test_a_release_is_a_calibrated_transformers_model(mined, tmp_path, data):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("similarity", [0.0, 4.5])
-def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path, similarity):
+def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path):
     trainer = trainer_of(mined)
     trainer.take_step()
     calibrate.apply(trainer.packed.model, 0.5, -2.0)
-    model.save(trainer.packed.model, tmp_path / "release", similarity)
-    stated = {"scale": 0.5, "offset": -2.0, "similarity": similarity}
-    (tmp_path / "release/training.json").write_text(json.dumps(stated))
+    model.save(trainer.packed.model, tmp_path / "release")
+    (tmp_path / "release/training.json").write_text('{"scale": 0.5, "offset": -2.0}')
     weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
     (tmp_path / "packed.md").write_text("# What it is")
     weights.unpack(tmp_path / "packed.safetensors", tmp_path / "again")
     assert (tmp_path / "again/README.md").read_text() == "# What it is"
-    files = ["model.safetensors", "config.json", "tokenizer.json"]
-    for name in [*files, "bi-encoder/model.safetensors"] if similarity else files:
+    for name in ("model.safetensors", "config.json", "tokenizer.json"):
         assert (tmp_path / "again" / name).read_bytes() == (
             tmp_path / "release" / name
         ).read_bytes()
@@ -231,6 +228,28 @@ def test_a_packed_model_is_unpacked_as_it_was(mined, tmp_path, similarity):
     to_train = weights.load_to_train(tmp_path / "again")
     for ours, theirs in zip(to_train.parameters(), trainer.packed.model.parameters(), strict=True):
         torch.testing.assert_close(ours, theirs, atol=2e-3, rtol=2e-3)
+
+
+@pytest.mark.slow
+def test_a_packed_model_is_unpacked_with_the_bi_encoder_beside_it(mined, tmp_path):
+    trainer = trainer_of(mined)
+    calibrate.apply(trainer.packed.model, 0.5, -2.0)
+    model.save(trainer.packed.model, tmp_path / "release")
+    (tmp_path / "release/training.json").write_text('{"scale": 0.5, "offset": -2.0}')
+    weights.pack(tmp_path / "release", tmp_path / "packed.safetensors")
+    stated = {"cross_encoder": "packed.safetensors", "similarity": 6.0}
+    (tmp_path / "both.json").write_text(json.dumps({**stated, "scale": 0.4, "offset": -1.0}))
+    (tmp_path / "both.md").write_text("# Both")
+    weights.unpack(tmp_path / "both.json", tmp_path / "both")
+    stated = json.loads((tmp_path / "both/config.json").read_text())["similarity"]
+    assert stated["weight"] == 6.0
+    assert (tmp_path / "both" / stated["folder"] / "model.safetensors").is_file()
+    alone, beside = (
+        transformers.BertForSequenceClassification.from_pretrained(tmp_path / name).classifier
+        for name in ("release", "both")
+    )
+    torch.testing.assert_close(beside.weight, 0.8 * alone.weight, atol=1e-3, rtol=1e-3)
+    torch.testing.assert_close(beside.bias, (alone.bias + 2) * 0.8 - 1, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.slow
