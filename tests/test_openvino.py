@@ -94,16 +94,23 @@ def test_fp32_is_exact_arithmetic_on_the_stored_weights(exact, reference_logits)
 
 @pytest.fixture(scope="module")
 def reference_logits(tmp_path_factory, exact):
-    """The bundled graph in ONNX Runtime, its int8 products replaced by fp32 ones with onnx."""
+    """The bundled graphs in ONNX Runtime, their int8 products replaced by fp32 ones with onnx."""
     from fastrerank.bundle import open_bundle
     from fastrerank.collate import collate
     from fastrerank.ort_session import OrtSession
+    from fastrerank.similarity import SimilaritySession
     from fastrerank.tokenization import Pair, PairTokenizer
 
     bundle = open_bundle()
-    path = tmp_path_factory.mktemp("expanded") / "model.onnx"
-    onnx.save(_expanded(onnx.load(bundle.onnx_paths("int8", one_pair=False)[0])), path)
-    session = OrtSession(path, bundle.manifest.output)
+    similarity = bundle.manifest.similarity
+    directory = tmp_path_factory.mktemp("expanded")
+    sessions = []
+    paths = bundle.onnx_paths("int8", one_pair=False)
+    for graph, output in zip(paths, (bundle.manifest.output, similarity.output), strict=True):
+        onnx.save(_expanded(onnx.load(graph)), directory / graph.name)
+        sessions.append(OrtSession(directory / graph.name, output))
+    pairs, vectors = sessions
+    session = SimilaritySession(pairs, vectors=vectors, weight=similarity.weight, padded=True)
     tokenizer = PairTokenizer(
         bundle.verified(bundle.manifest.tokenizer),
         bundle.manifest.template,
