@@ -1,10 +1,13 @@
 """What a bi-encoder adds to the logit, by sessions whose answers are known."""
 
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fastrerank import BundleFormatError
 from fastrerank.similarity import SimilaritySession
 
 CLS, SEP = 1, 2
@@ -77,6 +80,21 @@ def test_a_query_is_read_once_for_all_its_documents():
         session.run(collated([([7, 8], document), ([7, 8], [*document, 9])]))
     assert vectors.texts.count((CLS, 7, 8, SEP)) == 1
     assert len(vectors.texts) == 7
+
+
+def test_it_is_freed_at_once_when_nobody_holds_it():
+    session = SimilaritySession(Logits(), vectors=Vectors(), weight=1.0, padded=True)
+    session.run(collated([([7], [8])]))
+    held = weakref.ref(session._vectors)
+    del session
+    assert held() is None  # no cycle that waits for the garbage collector with a model in it
+
+
+def test_an_answer_that_is_no_vector_is_refused():
+    session = SimilaritySession(Logits(), vectors=Logits(), weight=1.0, padded=True)
+    session._vectors.run = lambda inputs: np.ones((len(inputs["input_ids"]), 4, 2), np.float32)
+    with pytest.raises(BundleFormatError, match="not a vector"):
+        session.run(collated([([7], [8])]))
 
 
 @pytest.mark.parametrize(("padded", "width"), [(True, 12), (False, 4)])

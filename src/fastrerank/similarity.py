@@ -5,11 +5,12 @@ that it came from knows of others. Their sum keeps both.
 """
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .errors import BundleFormatError
 from .session import Session
 
 Ids = NDArray[np.int64]
@@ -29,12 +30,13 @@ class SimilaritySession:
         self._pairs, self._vectors = pairs, vectors
         self._weight = np.float32(weight)
         self._padded = padded
-        self._query_vector = lru_cache(_QUERIES)(self._vector)
+        self._query_vector = lru_cache(_QUERIES)(partial(_vector, vectors))
 
     def run(self, inputs: Mapping[str, Ids]) -> NDArray[np.float32]:
         """Return the logits of a batch, float32 [batch, 1], for int64 [batch, length].
 
         :raises InferenceError: if the runtime fails.
+        :raises BundleFormatError: if a text's answer is no vector.
         """
         logits = self._pairs.run(inputs)
         ids, types = inputs["input_ids"], inputs["token_type_ids"]
@@ -47,6 +49,11 @@ class SimilaritySession:
             ]
         )
         documents = self._vectors.run(self._documents(ids, starts, stops))
+        if documents.ndim != 2 or documents.shape != queries.shape:
+            raise BundleFormatError(
+                f"the bi-encoder returned {documents.shape} for {len(ids)} documents, not a vector"
+                " for each: export the model again"
+            )
         cosines = np.einsum("ij,ij->i", queries, documents)
         sums: NDArray[np.float32] = logits + self._weight * cosines[:, np.newaxis]
         return sums
@@ -61,10 +68,12 @@ class SimilaritySession:
             text[1 : 1 + stop - start] = row[start:stop]
         return _inputs(texts, lengths)
 
-    def _vector(self, ids: bytes) -> NDArray[np.float32]:
-        text = np.frombuffer(ids, dtype=np.int64)[np.newaxis]
-        vector: NDArray[np.float32] = self._vectors.run(_inputs(text, np.array([text.size])))[0]
-        return vector
+
+def _vector(vectors: Session, ids: bytes) -> NDArray[np.float32]:
+    """Return the vector of one text, float32 [hidden], whose int64 ids are given as bytes."""
+    text = np.frombuffer(ids, dtype=np.int64)[np.newaxis]
+    vector: NDArray[np.float32] = vectors.run(_inputs(text, np.array([text.size])))[0]
+    return vector
 
 
 def _inputs(texts: Ids, lengths: Ids) -> dict[str, Ids]:
