@@ -18,7 +18,14 @@ from transformers import BatchEncoding
 from fastrerank.bundle import models_in, open_bundle, sha256
 from fastrerank.collate import check_inputs
 from fastrerank.errors import BundleFormatError, ExportError
-from fastrerank.manifest import FileEntry, Manifest, Precision, Similarity, manifest_name
+from fastrerank.manifest import (
+    FileEntry,
+    Manifest,
+    Precision,
+    Similarity,
+    manifest_name,
+    total_bytes,
+)
 
 from .card import write_card
 from .encode import encode
@@ -200,8 +207,7 @@ def _write_model(
                     precision, exported.vectors, directory, stem, written
                 )
                 written.append(similarity[precision])
-            files = {entry.path: entry.bytes for part in written for entry in part.files()}
-            note(f"{sum(files.values()) / 1e6:.1f} MB")
+            note(f"{total_bytes(written) / 1e6:.1f} MB")
             if precision == "int8":
                 note(_quantized([directory / part.graph.path for part in written]))
     manifest = _manifest(exported, directory, variants, similarity, options)

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -60,6 +61,12 @@ class Precision:
         """Return the files of this precision."""
         graphs = [self.graph] if self.one_pair_graph is None else [self.graph, self.one_pair_graph]
         return [*graphs, *self.data]
+
+
+def total_bytes(networks: Iterable[Precision]) -> int:
+    """Return the size of the files of networks, what they share counted once."""
+    sizes = {entry.path: entry.bytes for network in networks for entry in network.files()}
+    return sum(sizes.values())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ import sys
 from dataclasses import asdict
 
 from fastrerank.bundle import open_bundle
-from fastrerank.manifest import Manifest, Segment
+from fastrerank.manifest import Manifest, Segment, total_bytes
 from fastrerank.plan import choose
 from fastrerank.plan_store import stored_plans
 
@@ -40,9 +40,7 @@ def run(arguments: argparse.Namespace) -> int:
     for name, value in facts.items():
         print(f"{name:<16} {printable(value, sys.stdout.encoding)}")
     for precision, variant in manifest.precisions.items():
-        networks = manifest.networks(precision)
-        sizes = {entry.path: entry.bytes for network in networks for entry in network.files()}
-        print(f"\n{precision}: {sum(sizes.values()) / 1e6:.1f} MB")
+        print(f"\n{precision}: {total_bytes(manifest.networks(precision)) / 1e6:.1f} MB")
         print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
         if parity := manifest.parity.get(precision):
             print(f"  against the original over {parity.pairs} pairs: {parity}")
