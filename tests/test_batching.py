@@ -10,18 +10,11 @@ from fastrerank.batching import batches
 lengths = st.lists(st.integers(1, 600), max_size=200)
 
 
-@given(lengths, st.integers(1, 2000), st.booleans())
-def test_every_position_is_in_one_batch(lengths, budget, equal):
+@given(lengths, st.integers(1, 2000))
+def test_every_position_is_in_one_batch(lengths, budget):
     lengths = np.array(lengths, dtype=np.int64)
-    found = [i for batch in batches(lengths, budget, equal=equal) for i in batch]
+    found = [i for batch in batches(lengths, budget) for i in batch]
     assert sorted(found) == list(range(len(lengths)))
-
-
-@given(st.lists(st.sampled_from([16, 32, 48]), max_size=50), st.integers(1, 2000))
-def test_a_batch_of_equal_lengths_holds_no_other(lengths, budget):
-    lengths = np.array(lengths, dtype=np.int64)
-    for batch in batches(lengths, budget, equal=True):
-        assert len(set(lengths[batch])) == 1
 
 
 @given(lengths, st.integers(1, 2000))

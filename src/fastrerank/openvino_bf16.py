@@ -18,6 +18,7 @@ from openvino import opset13 as ops
 # takes effect once serialize has made the attribute of it (openvino pull request 20625).
 _MARK = "precise_0"
 _LARGEST = 3e38
+_MOVES = frozenset({"Gather", "Reshape", "Slice", "Squeeze", "StridedSlice", "Unsqueeze"})
 
 
 def keep_sums_in_fp32(model: Model) -> None:
@@ -54,8 +55,16 @@ def _sum(total: Node) -> Iterator[Node]:
             yield _clamp(term)
         elif summand.get_type_name() == "Add":
             yield from _sum(summand)
-        else:  # an embedding, or rows of the sum before
-            yield summand
+        else:
+            yield from _rows(summand)
+
+
+def _rows(node: Node) -> Iterator[Node]:
+    """Yield an embedding, or what takes rows of the sum before."""
+    yield node
+    while node.get_type_name() in _MOVES:
+        node = _source(node.input(0))
+        yield node
 
 
 def _clamp(product: Input) -> Node:

@@ -3,7 +3,8 @@
 The operators of the export are read as what they stand for: DynamicQuantizeLinear(x) as x with
 scale 1 and zero point 0, MatMulInteger as a product of floats. What int8 needs around a product
 then goes into its weights (openvino_products.py), which gives fp32 arithmetic on the stored
-weights. In bf16 the weights are rounded too, and sums stay in fp32 (openvino_bf16.py).
+weights. What works token by token leaves padding out (openvino_packing.py). In bf16 the weights are
+rounded too, and sums stay in fp32 (openvino_bf16.py).
 """
 
 from pathlib import Path
@@ -15,7 +16,9 @@ from openvino import opset13 as ops
 from openvino.frontend import NodeContext
 from openvino.frontend.onnx import ConversionExtension
 
+from .openvino_attention import turn_keys_in_product
 from .openvino_bf16 import keep_sums_in_fp32
+from .openvino_packing import pack_tokens
 from .openvino_products import fold_into_weights, product
 
 # The first array that openvino is given makes it import numpy's C API, in a static initializer that
@@ -33,6 +36,8 @@ def read_graph(core: Core, path: Path, precision: str) -> Model:
     core.add_extension(ConversionExtension("MatMulInteger", "", _float_product))
     model = core.read_model(path)
     fold_into_weights(model)
+    turn_keys_in_product(model)
+    pack_tokens(model)
     if precision == "bf16":
         keep_sums_in_fp32(model)
     return model

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from . import telemetry
 from .errors import BundleError, InferenceError, MissingExtraError
+from .packing import PACKED, packing
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, InferRequest
@@ -23,7 +24,7 @@ class OpenVinoSession:
 
     `precision` is the arithmetic, "bf16" or "fp32"; int8 weights are expanded as they are loaded.
     A forked child loads the model again when it first runs it: openvino's threads stay behind in
-    the parent.
+    the parent. `is_packed` tells if padding is left out of what works token by token.
 
     :raises MissingExtraError: if openvino is not installed.
     :raises BundleError: if openvino cannot load the file.
@@ -40,6 +41,7 @@ class OpenVinoSession:
             # Two pinned models would share the first cores and leave the others idle.
             "ENABLE_CPU_PINNING": False,
         }
+        self.is_packed = False
         self._model: CompiledModel | None = None
         self._idle: list[InferRequest] = []
         self._lock = threading.Lock()
@@ -54,7 +56,10 @@ class OpenVinoSession:
         """
         request = self._take_request()
         try:
-            outputs = request.infer(dict(inputs), share_inputs=True)[self._output]
+            given: dict[str, NDArray[np.integer]] = dict(inputs)
+            if self.is_packed:
+                given |= packing(inputs["attention_mask"])
+            outputs = request.infer(given, share_inputs=True)[self._output]
             return np.array(outputs, dtype=np.float32)  # the request's own memory is reused
         except Exception as error:  # openvino raises RuntimeError and TypeError alike
             shape = next(iter(inputs.values())).shape
@@ -82,9 +87,9 @@ class OpenVinoSession:
 
         try:
             core = openvino.Core()
-            self._model = core.compile_model(
-                read_graph(core, self._path, self._precision), "CPU", self._options
-            )
+            graph = read_graph(core, self._path, self._precision)
+            self.is_packed = any(PACKED in item.get_names() for item in graph.inputs)
+            self._model = core.compile_model(graph, "CPU", self._options)
         except RuntimeError as error:
             raise BundleError(
                 f"openvino {openvino.__version__} cannot load {self._path}: {error}"

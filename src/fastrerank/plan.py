@@ -14,7 +14,7 @@ RUNTIMES = (ONNXRUNTIME, OPENVINO)
 
 # Tokens of one batch where a batch is one run of the model: enough to fill the matrix kernels, few
 # enough to stay in the cache and to share out evenly.
-_TOKEN_BUDGET = {ONNXRUNTIME: 384, OPENVINO: 512}
+_TOKEN_BUDGET = {ONNXRUNTIME: 384, OPENVINO: 768}
 # Where every pair is a run of its own a batch is only what a thread takes at once.
 _TOKEN_BUDGET_SINGLE = 96
 # openvino prepares its kernels anew for every shape, so lengths are rounded to few of them.
@@ -26,9 +26,8 @@ _EXACTNESS = ("int8", "bf16", "fp32")  # the least exact first
 class Plan:
     """How pairs are scored: which weights of the bundle, in which arithmetic, by which runtime.
 
-    `threads` batches of up to `token_budget` tokens run at once. With a `length_multiple` above 1 a
-    pair is padded to the next multiple of it, and shares a batch only with pairs of that length:
-    its padding depends on itself alone.
+    `threads` batches of up to `token_budget` tokens run at once. In each, pairs are padded to the
+    next multiple of `length_multiple` from the longest on.
     """
 
     runtime: str

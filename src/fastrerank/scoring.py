@@ -132,7 +132,7 @@ class PairScorer:
             )
             padded = self._padded(lengths)
             unknown = self._cache.fill(windows, outputs)
-            for chosen in batches(padded[unknown], self._budget, equal=self._multiple > 1):
+            for chosen in batches(padded[unknown], self._budget):
                 positions = unknown[chosen]
                 rows = [windows[i] for i in positions]
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)

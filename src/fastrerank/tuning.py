@@ -31,7 +31,7 @@ _WORDS = (
     "a",
 )
 
-_BUDGETS = (128, 256, 512, 1024)
+_BUDGETS = (128, 256, 512, 768, 1024)
 _BUDGETS_SINGLE = (48, 192, 384)
 _MULTIPLES = (1, 8, 32)
 

@@ -103,6 +103,20 @@ def test_every_pass_keeps_the_logits(exported):
         np.testing.assert_allclose(run_model(alone, inputs), expected, atol=1e-5, rtol=0)
 
 
+def test_openvino_leaves_padding_out_of_products_by_token(exported, tmp_path):
+    pytest.importorskip("openvino", reason="needs pip install 'fastrerank[openvino]'")
+    from fastrerank.openvino_session import OpenVinoSession
+
+    onnx.save(compute_pooled_position_only(optimize(exported))[0], tmp_path / "model.onnx")
+    session = OpenVinoSession(tmp_path / "model.onnx", "logits", "fp32", threads=1)
+    assert session.is_packed
+    for shape in SHAPES:
+        inputs = feeds(*shape)
+        read = {value.name: inputs[value.name] for value in exported.graph.input}
+        expected = run_model(exported, inputs)
+        np.testing.assert_allclose(session.run(read), expected, atol=1e-5, rtol=0)
+
+
 def test_the_last_layer_is_cut(exported):
     _, report = compute_pooled_position_only(optimize(exported))
     assert report.applied, report.reason
