@@ -353,7 +353,7 @@ def masks(monkeypatch):
 
 
 def test_a_batch_is_padded_to_a_multiple_of_16(tiny_bundle, masks):
-    with Reranker(tiny_bundle, runtime="openvino", precision="fp32") as reranker:
+    with Reranker(tiny_bundle, runtime="openvino", precision="fp32", threads=1) as reranker:
         reranker.score([("w9", "w8 " * words) for words in (1, 2, 20, 25, 3)])
     (mask,) = masks
     assert (mask.shape, int(mask.sum(axis=1).max())) == ((5, 32), 29)

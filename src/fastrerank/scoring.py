@@ -84,6 +84,7 @@ class PairScorer:
         self._manifest = manifest
         self._single = runs_single(manifest, plan.runtime, plan.weights)
         self._budget = plan.token_budget
+        self._threads = plan.threads
         self._multiple = plan.length_multiple
         self._tokenizer = tokenizer
         self._session = session
@@ -132,7 +133,7 @@ class PairScorer:
             )
             padded = self._padded(lengths)
             unknown = self._cache.fill(windows, outputs)
-            for chosen in batches(padded[unknown], self._budget):
+            for chosen in batches(padded[unknown], self._budget, threads=self._threads):
                 positions = unknown[chosen]
                 rows = [windows[i] for i in positions]
                 yield _Batch(rows, positions, int(padded[positions[0]]), outputs)
