@@ -1,18 +1,16 @@
 """Small models whose products leave padding out, against their definition in numpy."""
 
-from contextlib import suppress
-
 import numpy as np
 import pytest
 
 from fastrerank.packing import PACKED, packing
 from fastrerank.telemetry import openvino_silenced
 
-pytest.importorskip("openvino", reason="needs pip install 'fastrerank[openvino]'")
-
-with openvino_silenced(), suppress(ImportError):
-    import openvino
+with openvino_silenced():
+    openvino = pytest.importorskip("openvino", reason="needs pip install 'fastrerank[openvino]'")
     from openvino import opset13 as ops
+
+    from fastrerank.openvino_packing import pack_tokens
 
 CHANNELS, WORDS = 4, 30
 RNG = np.random.default_rng(0)
@@ -55,8 +53,6 @@ def expected():
 def test_what_the_mask_leaves_out_stays_out(positions, is_packed):
     """Padding reads a token of another place in the other order: a sum must not count it. A model
     of fewer positions than are tried stays as it is, and still runs."""
-    from fastrerank.openvino_packing import pack_tokens
-
     model = pooled_model(positions)
     pack_tokens(model)
     assert any(PACKED in item.get_names() for item in model.inputs) == is_packed
@@ -68,8 +64,6 @@ def test_what_the_mask_leaves_out_stays_out(positions, is_packed):
 
 
 def test_a_model_without_a_mask_stays_as_it_is():
-    from fastrerank.openvino_packing import pack_tokens
-
     ids = ops.parameter([-1, -1], np.int64, name="input_ids")
     ids.output(0).set_names({"input_ids"})
     words = ops.gather(ops.constant(TABLE), ids, 0)

@@ -9,6 +9,8 @@ from fastrerank.export.optimize import optimize
 from fastrerank.export.pooled import compute_pooled_position_only
 from fastrerank.export.quantize import quantize_int8
 
+from fastrerank.telemetry import openvino_silenced
+
 # The exporter warns of itself; what counts is the graph that it writes.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
@@ -104,7 +106,8 @@ def test_every_pass_keeps_the_logits(exported):
 
 
 def test_openvino_leaves_padding_out_of_products_by_token(exported, tmp_path):
-    pytest.importorskip("openvino", reason="needs pip install 'fastrerank[openvino]'")
+    with openvino_silenced():
+        pytest.importorskip("openvino", reason="needs pip install 'fastrerank[openvino]'")
     from fastrerank.openvino_session import OpenVinoSession
 
     onnx.save(compute_pooled_position_only(optimize(exported))[0], tmp_path / "model.onnx")
