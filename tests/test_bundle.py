@@ -38,13 +38,18 @@ def test_a_manifest_is_read_as_it_was_written(tiny_bundle):
     assert manifest.to_json() == text
 
 
-def test_what_is_no_bundle_is_named_with_the_way_out(tmp_path):
+def test_what_is_no_bundle_is_named_with_the_way_out(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with pytest.raises(BundleNotFoundError, match="fastrerank export"):
         Reranker(tmp_path)
     with pytest.raises(BundleNotFoundError, match="default"):
         Reranker("no-such-model")
     with pytest.raises(FileNotFoundError):
         Reranker(tmp_path / "missing")
+    with pytest.raises(BundleNotFoundError, match="pass a string"):
+        Reranker(Path("small"))
+    with pytest.raises(BundleNotFoundError, match="xxx"):
+        Reranker("x" * 300)
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "tokenizer.json"])

@@ -6,12 +6,14 @@ import shutil
 import subprocess
 import sys
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 from tiny import edit_manifest, write_tiny_bundle
 
 from fastrerank import Reranker
 from fastrerank.cli import PIPE_CLOSED, main
+from fastrerank.commands import serve
 from fastrerank.manifest import MANIFEST_NAME
 
 LINES = """The giant panda is a bear species endemic to China.
@@ -137,9 +139,12 @@ def test_only_line_feeds_end_a_document(capsys, documents, tiny_bundle):
     [
         ("d.txt", ['{"text": "w9"}', "", '{"text": "w8"']),
         ("d.txt", ['{"text": "w9"}', "w8"]),
+        ("d.txt", ["w9", '{"text": "w8", "score": NaN}']),
+        ("d.txt", ["w9", '{"text": "w8", "score": -Infinity}']),
+        ("d.txt", ["w9", "[1, -1e999]"]),
         ("d.jsonl", ["w9"]),
         ("d.jsonl", ['"w9"', "7"]),
-        ("d.json", ["{", '"text": "w9"', "}"]),
+        ("d.jsonl", ['{"text": "w9"}', '["w8"]']),
     ],
 )
 def test_a_broken_line_among_json_is_an_error(capsys, tmp_path, tiny_bundle, name, lines):
@@ -147,8 +152,37 @@ def test_a_broken_line_among_json_is_an_error(capsys, tmp_path, tiny_bundle, nam
     path.write_text("\n".join(lines))
     status, out, err = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, path)
     assert (status, out) == (2, "")
-    number = len([line for line in lines if line]) if name != "d.json" else 1
-    assert f"line {number} of {path}" in err
+    assert f"line {len(lines)} of {path}" in err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('["w9", null]', "element 1 of"),
+        ('["w9", NaN]', "NaN is no JSON number"),
+        ('{"text": "w9", "score": 1e999}', "1e999 is no JSON number"),
+        ('[\n  "w9",\n]', "line 3 column 1"),
+        ('{\n  "text": "w9"\n}\n{\n  "text": "w8"\n}', "jq -c"),
+    ],
+)
+def test_broken_json_is_no_text(capsys, documents, tiny_bundle, text, said):
+    documents.write_text(text)
+    status, out, err = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    assert (status, out) == (2, "")
+    assert said in err
+
+
+def test_an_object_over_several_lines_is_one_document(capsys, documents, tiny_bundle):
+    documents.write_text(json.dumps({"text": "w9", "id": 1}, indent=2))
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    assert [r["document"] for r in json.loads(out)["results"]] == [{"text": "w9", "id": 1}]
+
+
+def test_a_text_may_look_like_json(capsys, documents, tiny_bundle):
+    documents.write_text('[NaN] is no number\n"w9" and {w8\nNaN')
+    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
+    found = {r["index"]: r["document"]["text"] for r in json.loads(out)["results"]}
+    assert found == {0: "[NaN] is no number", 1: '"w9" and {w8', 2: "NaN"}
 
 
 @pytest.mark.parametrize("indent", [None, 2])
@@ -179,15 +213,6 @@ def test_a_byte_order_mark_is_no_part_of_the_first_document(capsys, documents, t
     documents.write_text("w8\n", encoding="utf-8-sig")
     _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
     assert json.loads(out)["results"][0]["document"] == {"text": "w8"}
-
-
-@pytest.mark.parametrize("number", ["NaN", "-Infinity", "1e999"])
-def test_a_line_with_what_is_no_json_number_is_a_document_as_it_stands(
-    capsys, documents, tiny_bundle, number
-):
-    documents.write_text(f'{{"text": "w9", "stars": {number}}}\n')
-    _, out, _ = run(capsys, "rerank", "-q", "w9", "-m", tiny_bundle, documents)
-    assert json.loads(out)["results"][0]["document"]["text"].endswith(f"{number}}}")
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "cp1252"])
@@ -342,3 +367,35 @@ def test_inspect_prints_where_names_cannot_be_printed(tmp_path, options):
     )
     assert "\x1b" not in done.stdout
     assert "mod" in done.stdout
+
+
+@pytest.mark.parametrize("command", [["inspect"], ["rerank", "-q", "w9"]])
+def test_a_closed_output_is_said(capsys, monkeypatch, command):
+    monkeypatch.setattr(sys, "stdout", None)
+    status = main(command)
+    assert status == 2
+    assert "standard output is closed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("key", ["", " "])
+def test_a_server_whose_key_is_empty_does_not_start(capsys, monkeypatch, key):
+    monkeypatch.setenv("FASTRERANK_API_KEY", key)
+    status, _, err = run(capsys, "serve", "--port", "0")
+    assert status == 2
+    assert "FASTRERANK_API_KEY is empty" in err
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "bundle"),
+    [
+        ("small", "small", "small"),
+        ("a=b=c", "a", "b=c"),
+        ("a=run=3/x", "a", "run=3/x"),
+        ("./run=3/x", "x", "./run=3/x"),
+        ("models/tiny.fastrerank.json", "tiny", "models/tiny.fastrerank.json"),
+        (".", Path.cwd().name, "."),
+    ],
+)
+def test_a_model_is_served_by_its_name_or_that_of_its_directory(model, name, bundle):
+    loaded = serve._loaded([model, "other=x"], lambda reference: reference)
+    assert loaded == {name: bundle, "other": "x"}

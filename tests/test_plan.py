@@ -77,6 +77,7 @@ def test_weights_in_fp32_alone_are_never_multiplied_in_bf16_unasked(monkeypatch,
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
     plan = choose(manifest("fp32"), runtime="openvino", processor=processor).plan
     assert plan.precision == "fp32"
+    assert "bf16 would change" in choose(manifest("fp32"), processor=processor).reason
 
 
 @pytest.mark.parametrize(
@@ -104,11 +105,23 @@ def test_openvino_computes_with_the_most_exact_weights(monkeypatch):
         assert {p.weights for p in offered if p.runtime == "openvino"} == {weights}
 
 
-@pytest.mark.parametrize("choices", [{"runtime": "openvino"}, {"precision": "bf16"}])
-def test_a_runtime_that_is_not_installed_says_how_to_install_it(monkeypatch, choices):
+@pytest.mark.parametrize(
+    ("choices", "processor", "helps"),
+    [
+        ({"runtime": "openvino"}, PLAIN, True),
+        ({"precision": "fp32"}, PLAIN, True),
+        ({"precision": "bf16"}, BF16, True),
+        ({"precision": "bf16"}, PLAIN, False),
+        ({"precision": "int4"}, BF16, False),
+        ({"runtime": "onnxruntime", "precision": "bf16"}, BF16, False),
+    ],
+)
+def test_a_runtime_that_would_help_says_how_to_install_it(monkeypatch, choices, processor, helps):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'fastrerank\[openvino\]'"):
-        Reranker(**choices)
+    expected = MissingExtraError if helps else InvalidRequestError
+    with pytest.raises(expected) as caught:
+        choose(manifest("int8"), **choices, processor=processor)
+    assert ("pip install 'fastrerank[openvino]'" in str(caught.value)) == helps
 
 
 @pytest.mark.parametrize(

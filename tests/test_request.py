@@ -16,6 +16,7 @@ from fastrerank.text_tokenizer import well_formed
         ("query", 3),
         ("top_n", 0),
         ("top_n", -1),
+        pytest.param("top_n", -(10**5000), id="top_n-thousands of digits"),
         ("top_n", True),
         ("top_n", 2.0),
         ("top_n", float("nan")),

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import hmac
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 
 from .abandoned import abandoned_when
 from .api.routes import Models, answer, check_served, headers, refusal, route
@@ -14,7 +15,14 @@ from .errors import InvalidRequestError, MissingExtraError
 from .request import check_count
 
 try:
-    from anyio import CapacityLimiter, create_task_group, get_cancelled_exc_class, to_thread
+    from anyio import (
+        CapacityLimiter,
+        create_task_group,
+        get_cancelled_exc_class,
+        move_on_after,
+        sleep,
+        to_thread,
+    )
     from starlette.applications import Starlette
     from starlette.requests import ClientDisconnect, Request
     from starlette.responses import JSONResponse, Response
@@ -29,6 +37,7 @@ MAX_REQUEST_BYTES = 8 * 2**20
 # One request already uses every core that the model may use. A second one is read, tokenized and
 # written beside it; more would only hold memory.
 CONCURRENCY = 2
+_SECONDS_TO_ANSWER = 1.0  # who still waits when the server ends
 
 
 def create_app(
@@ -50,9 +59,10 @@ def create_app(
     check_served(models, api)
     concurrency = check_count("concurrency", concurrency) or CONCURRENCY
     max_request_bytes = check_count("max_request_bytes", max_request_bytes) or MAX_REQUEST_BYTES
-    if api_key is not None and not (isinstance(api_key, str) and api_key.isprintable() and api_key):
+    if api_key is not None and not _can_be_sent(api_key):
         raise InvalidRequestError(
-            "api_key must be a string of printable characters; None asks for no key",
+            "api_key must be a string of printable characters, without spaces at its ends;"
+            " None asks for no key",
             param="api_key",
         )
 
@@ -61,7 +71,17 @@ def create_app(
         return JSONResponse({"status": "ok", "models": names})
 
     rerank = _Rerank(models, api, api_key, max_request_bytes, CapacityLimiter(concurrency))
-    return Starlette(routes=[Route("/health", health), Route("/{path:path}", rerank)])
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        # The process may end at once afterwards, and with it what it has not sent.
+        with move_on_after(_SECONDS_TO_ANSWER):
+            while rerank.under_way:
+                await sleep(0.01)
+
+    routes = [Route("/health", health), Route("/{path:path}", rerank)]
+    return Starlette(routes=routes, lifespan=lifespan)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,18 +93,20 @@ class _Rerank:
     api_key: str | None
     max_request_bytes: int
     limiter: CapacityLimiter
+    under_way: set[int] = field(default_factory=set)  # ids of requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = Request(scope, receive)
+        self.under_way.add(id(request))
         try:
-            answered = await self._answer(request)
+            if answered := await self._answer(request):
+                status, body = answered
+                response = Response(body, status_code=status, headers=headers(status))
+                await response(scope, receive, send)
         except ClientDisconnect:
             return
-        if answered is None:
-            return
-        status, body = answered
-        response = Response(body, status_code=status, headers=headers(status))
-        await response(scope, receive, send)
+        finally:
+            self.under_way.discard(id(request))
 
     async def _answer(self, request: Request) -> tuple[int, bytes] | None:
         """Return the status and the body, or None where the client has gone."""
@@ -128,13 +150,20 @@ async def _while_connected(
             pass
         gone.set()
 
-    async with create_task_group() as group:
-        group.start_soon(watch)
-        with abandoned_when(gone.is_set):
-            # A turn is taken already: the thread itself needs no other.
-            answered = await to_thread.run_sync(call, limiter=CapacityLimiter(1))
-        group.cancel_scope.cancel()
+    try:
+        async with create_task_group() as group:
+            group.start_soon(watch)
+            with abandoned_when(gone.is_set):
+                # A turn is taken already: the thread itself needs no other.
+                answered = await to_thread.run_sync(call, limiter=CapacityLimiter(1))
+            group.cancel_scope.cancel()
+    finally:
+        gone.set()  # a task that is cancelled does not end its thread
     return answered
+
+
+def _can_be_sent(key: object) -> bool:
+    return isinstance(key, str) and key.isprintable() and key != "" and key == key.strip()
 
 
 def _has_key(request: Request, key: bytes) -> bool:

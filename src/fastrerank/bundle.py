@@ -131,10 +131,15 @@ def _find(model: str | PathLike[str]) -> Path:
     if isinstance(model, str) and model in names:  # whatever the working directory holds
         return _MODELS / manifest_name(model)
     path = Path(model)
-    if (path / MANIFEST_NAME).is_file():
-        return path / MANIFEST_NAME
-    if path.name.endswith(MANIFEST_NAME) and path.is_file():
-        return path
+    try:
+        if (path / MANIFEST_NAME).is_file():
+            return path / MANIFEST_NAME
+        if path.name.endswith(MANIFEST_NAME) and path.is_file():
+            return path
+    except OSError as error:  # of a name that is too long, say
+        raise BundleNotFoundError(
+            f"{str(model)[:80]!r} is no path of a bundle: {error.strerror}"
+        ) from error
     if path.is_dir() and (found := models_in(path)):
         raise BundleNotFoundError(
             f"{path} holds several models: pass the manifest of one, such as"
@@ -144,6 +149,10 @@ def _find(model: str | PathLike[str]) -> Path:
         raise BundleNotFoundError(
             f"{path} is no bundle, it has no {MANIFEST_NAME}: make one of a Hugging Face"
             f" cross-encoder with `fastrerank export {path} OUTPUT`"
+        )
+    if str(model) in names:
+        raise BundleNotFoundError(
+            f"there is no bundle at the path {str(model)!r}: pass a string for the bundled model"
         )
     raise BundleNotFoundError(
         f"there is no bundle at {str(model)!r}, and no bundled model of that name"

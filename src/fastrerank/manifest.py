@@ -169,10 +169,10 @@ class Manifest:
     format: int = FORMAT
 
     def files(self) -> list[FileEntry]:
-        """Return every file that the manifest vouches for."""
+        """Return every file that the manifest vouches for, once."""
         networks = [network for name in self.precisions for network in self.networks(name)]
         weights = [entry for network in networks for entry in network.files()]
-        return [self.tokenizer, *weights, *self.other_files]
+        return list(dict.fromkeys([self.tokenizer, *weights, *self.other_files]))
 
     def networks(self, precision: str) -> list[Precision]:
         """Return what is run in a precision: the cross-encoder, and the bi-encoder if any."""

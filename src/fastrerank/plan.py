@@ -90,10 +90,10 @@ def choose(
     if measured and any(_same_way(measured, plan) for plan in offered):
         return Choice(plan=measured, reason="measured here by `fastrerank tune`")
     if by_default is None:
-        raise _not_offered(offered, runtime, precision)
+        raise _not_offered(offered, runtime, precision, processor)
     if (runtime, precision) != ("auto", "auto"):
         return Choice(plan=by_default, reason="asked for")
-    return Choice(plan=by_default, reason=_reason(by_default, offered, processor))
+    return Choice(plan=by_default, reason=_reason(by_default, offered))
 
 
 def may_replace(default: Plan, plan: Plan) -> bool:
@@ -140,16 +140,19 @@ def _same_way(plan: Plan, other: Plan) -> bool:
 
 
 def _not_offered(
-    offered: Sequence[Plan], runtime: str, precision: str
+    offered: Sequence[Plan], runtime: str, precision: str, processor: Processor
 ) -> InvalidRequestError | MissingExtraError:
     if runtime not in ("auto", *RUNTIMES):
         return InvalidRequestError(
             f'runtime is {runtime!r}; there is: {", ".join(RUNTIMES)} (or "auto")', param="runtime"
         )
-    if not any(plan.runtime == OPENVINO for plan in offered) and (
-        runtime == OPENVINO or precision == "bf16"
-    ):
-        return MissingExtraError.for_extra("openvino", f"runtime {OPENVINO!r}")
+    if not any(plan.runtime == OPENVINO for plan in offered):
+        if runtime == OPENVINO:
+            return MissingExtraError.for_extra("openvino", f"runtime {runtime!r}")
+        if runtime == "auto" and (
+            precision == "fp32" or (precision == "bf16" and processor.has_bf16)
+        ):
+            return MissingExtraError.for_extra("openvino", f"precision {precision!r} here")
     there = "; ".join(
         f"{', '.join(plan.precision for plan in offered if plan.runtime == name)} ({name})"
         for name in dict.fromkeys(plan.runtime for plan in offered)
@@ -160,11 +163,11 @@ def _not_offered(
     )
 
 
-def _reason(plan: Plan, offered: Sequence[Plan], processor: Processor) -> str:
+def _reason(plan: Plan, offered: Sequence[Plan]) -> str:
     if plan.runtime == OPENVINO:
         return "openvino is installed, and the processor has matrix units for bf16"
     if not any(other.runtime == OPENVINO for other in offered):
         return "openvino is not installed"
-    if processor.has_amx:
-        return f"openvino would change the scores of {plan.precision} weights"
+    if plan.precision == "fp32":
+        return "openvino gains little in fp32, and bf16 would change the scores of fp32 weights"
     return "openvino is slower on a processor without matrix units (AMX)"

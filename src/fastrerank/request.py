@@ -37,7 +37,7 @@ class RerankRequest:
         for name in ("top_n", "max_tokens_per_doc"):
             object.__setattr__(self, name, check_count(name, getattr(self, name)))
         check_flag("return_documents", self.return_documents)
-        if self.truncate not in get_args(Truncate):
+        if not isinstance(self.truncate, str) or self.truncate not in get_args(Truncate):
             raise _wrong("truncate", self.truncate, 'pass "end", "start" or "none"')
         _check_rank_fields(self.rank_fields)
         object.__setattr__(self, "documents", check_documents(self.documents))
@@ -99,19 +99,21 @@ def check_flag(param: str, value: object) -> None:
         raise _wrong(param, value, "pass True or False")
 
 
-def check_count(param: str, value: object) -> int | None:
-    """Return None for None, else the whole number of at least 1 as an int (NumPy's can overflow).
+def check_count(param: str, value: object, *, least: int = 1) -> int | None:
+    """Return None for None, else the whole number of at least `least`.
+
+    It is an int: NumPy's can overflow.
 
     :raises InvalidRequestError: if it is anything else.
     """
     if value is None:
         return None
     try:
-        number = 0 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+        number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
-        number = 0
-    if number < 1:
-        raise _wrong(param, value, "pass a whole number of at least 1, or leave it out")
+        number = -1
+    if number < least:
+        raise _wrong(param, value, f"pass a whole number of at least {least}, or leave it out")
     return number
 
 
@@ -156,7 +158,10 @@ def _check_rank_fields(rank_fields: object) -> None:
 
 
 def _wrong(param: str, value: object, way_out: str) -> InvalidRequestError:
-    shown = " ".join(repr(value).split())  # tables show themselves in lines
+    try:
+        shown = " ".join(repr(value).split())  # tables show themselves in lines
+    except ValueError:  # of a whole number with thousands of digits
+        shown = "too long to show"
     if len(shown) > 80:
         shown = shown[:77] + "..."
     return InvalidRequestError(

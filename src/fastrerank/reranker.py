@@ -79,7 +79,7 @@ class Reranker:
         threads = check_count("threads", threads)
         max_length = check_count("max_length", max_length)
         window = check_count("window", window)
-        score_cache = check_count("score_cache", score_cache)
+        score_cache = check_count("score_cache", score_cache, least=0)
         bundle = open_bundle(model)
         self._again = functools.partial(
             type(self),

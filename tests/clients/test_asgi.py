@@ -259,6 +259,30 @@ def test_what_is_being_scored_when_its_client_goes_is_not_scored_to_its_end(
     assert sum(groups) < 5000
 
 
+def test_a_cancelled_request_is_not_scored_to_its_end(tiny_bundle, monkeypatch):
+    """A server's own timeout cancels the task of a request, and its client is still there."""
+    groups, encode_pairs = [], PairTokenizer.encode_pairs
+
+    def slow(tokenizer, pairs):
+        groups.append(len(pairs))
+        time.sleep(0.1)
+        return encode_pairs(tokenizer, pairs)
+
+    monkeypatch.setattr(PairTokenizer, "encode_pairs", slow)
+    body = {**BODY, "documents": [f"w9 {number}" for number in range(10_000)]}
+
+    async def ask(app):
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
+            ended = await asyncio.wait_for(client.post("/v1/rerank", json=body), 0.5)
+            next_one = await client.post("/v1/rerank", json=BODY)
+            return ended.status_code, next_one.status_code
+
+    with Reranker(tiny_bundle) as tiny:
+        assert asyncio.run(ask(create_app(tiny, concurrency=1))) == (503, 200)
+    assert sum(groups) < 5000
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_a_server_that_ends_says_so_to_who_still_waits(reranker):
     slow = Slow(reranker)
@@ -278,9 +302,11 @@ def test_a_server_that_ends_says_so_to_who_still_waits(reranker):
         ("models", {"models": "small"}),
         ("models", {"models": {}}),
         ("models", {"models": {"a": "small"}}),
+        ("models", {"models": Reranker}),
         ("api", {"api": "nope"}),
         ("api_key", {"api_key": ""}),
         ("api_key", {"api_key": b"secret"}),
+        ("api_key", {"api_key": " secret"}),
         ("concurrency", {"concurrency": 0}),
         ("max_request_bytes", {"max_request_bytes": -1}),
     ],
@@ -292,16 +318,17 @@ def test_an_application_that_could_not_answer_is_refused(reranker, param, settin
 
 
 PROGRAM = """
-import sys, threading
+import os, sys, threading
 import argparse
 from fastrerank.commands import arguments, serve
 
 class Slow(arguments.Reranker):
     def rerank(self, *args, **kwargs):
         print("scoring", flush=True)
-        threading.Event().wait(1)
+        threading.Event().wait(float(os.environ["SCORING_SECONDS"]))
         return super().rerank(*args, **kwargs)
 
+serve.SHUTDOWN_SECONDS = 2
 arguments.Reranker = Slow
 parser = argparse.ArgumentParser()
 serve.add_arguments(parser)
@@ -310,8 +337,8 @@ sys.exit(serve.run(parser.parse_args(sys.argv[1:])))
 
 
 @pytest.fixture
-def command(tmp_path):
-    """Start the command with a slow model; yield its process and its URL."""
+def command(tmp_path, request):
+    """Start the command with a model of so many seconds; yield its process and its URL."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -323,7 +350,12 @@ def command(tmp_path):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "PYTHONPATH": source, "FASTRERANK_API_KEY": "k"},
+        env={
+            **os.environ,
+            "PYTHONPATH": source,
+            "FASTRERANK_API_KEY": "k",
+            "SCORING_SECONDS": str(request.param),
+        },
     )
     limit = threading.Timer(60, process.kill)  # what waits for its output waits no longer
     limit.start()
@@ -335,7 +367,8 @@ def command(tmp_path):
         process.communicate()
 
 
-def test_the_command_ends_after_the_requests_under_way(command):
+@pytest.mark.parametrize(("command", "status"), [(1, 200), (60, 503)], indirect=["command"])
+def test_the_command_ends_after_the_requests_under_way_or_says_so(command, status):
     process, url = command
     wait_for(f"{url}/health", process)
     assert httpx.post(f"{url}/v1/rerank", json=BODY).status_code == 401
@@ -344,7 +377,7 @@ def test_the_command_ends_after_the_requests_under_way(command):
         answer = pool.submit(httpx.post, f"{url}/v1/rerank", json=BODY, headers=headers)
         assert "scoring\n" in process.stdout  # beside uvicorn's own lines
         process.send_signal(signal.SIGTERM)
-        assert answer.result().status_code == 200
+        assert answer.result().status_code == status
     assert process.wait(20) in (0, -signal.SIGTERM)
     assert "Traceback" not in process.stderr.read()
 

@@ -23,8 +23,8 @@ Models = Union["Reranker", Mapping[str, "Reranker"]]
 
 def check_served(models: object, api: object) -> None:
     """Raise InvalidRequestError unless requests can be answered with these models and this API."""
-    served = list(models.values()) if isinstance(models, Mapping) else [models]
-    if not served or not all(callable(getattr(model, "rerank", None)) for model in served):
+    served = models if isinstance(models, Mapping) else {"": models}
+    if not served or not all(isinstance(n, str) and _reranks(m) for n, m in served.items()):
         raise InvalidRequestError(
             f"models is {str(models)[:80]}: pass a Reranker, or a mapping from names to Rerankers",
             param="models",
@@ -33,6 +33,10 @@ def check_served(models: object, api: object) -> None:
         raise InvalidRequestError(
             f"api is {api!r}: use one of {', '.join(APIS)}, or leave it out", param="api"
         )
+
+
+def _reranks(model: object) -> bool:
+    return callable(getattr(model, "rerank", None)) and not isinstance(model, type)
 
 
 def route(host: str, path: str, told: str | None = None) -> tuple[Api, bool]:

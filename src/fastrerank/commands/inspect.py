@@ -10,7 +10,7 @@ from fastrerank.manifest import Manifest, Segment, total_bytes
 from fastrerank.plan import choose
 from fastrerank.plan_store import stored_plans
 
-from .terminal import printable
+from .terminal import check_output, printable
 
 NAME = "inspect"
 HELP = "print what is in a bundle, where it came from and how close it is to the original"
@@ -29,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the manifest's facts and return 0."""
+    check_output()
     manifest = open_bundle(arguments.bundle).manifest
     if arguments.json:
         print(json.dumps(asdict(manifest), indent=2))  # ASCII, for any pipe

@@ -5,16 +5,15 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TextIO
 
 from fastrerank.errors import InvalidRequestError
-from fastrerank.plain_json import finite, refuse_constant
 from fastrerank.request import Document
 from fastrerank.response import RerankResponse
 
 from .arguments import add_model_arguments, model_loader
-from .terminal import printable
+from .document_file import read_documents
+from .terminal import check_output, printable
 
 NAME = "rerank"
 HELP = "rank documents, one a line (text or JSON), by their relevance to a query"
@@ -25,13 +24,10 @@ EXAMPLES = """examples:
 
 A line that is a JSON string or object is that document; an object is scored by its "text", or by
 the fields named with --rank-fields. Every other line is a document as it stands, but not in a
-.jsonl file, nor after a first line that is an object: there, it is an error. A JSON array is a list
-of documents. Empty lines are left out. The index in the answer counts documents from 0. On a
+.jsonl file, nor after a first line that is an object: there, it is an error, as NaN is in any JSON.
+A JSON array is a list of documents. Empty lines are left out. The index in the answer counts documents from 0. On a
 terminal the answer is a table, otherwise JSON.
 """
-
-
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,9 +58,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Print the answer and return 0."""
-    if sys.stdout is None:
-        raise InvalidRequestError("standard output is closed: there is no place for the answer")
-    documents = _documents(arguments.file)
+    check_output()
+    documents = read_documents(arguments.file)
     with model_loader(arguments)(arguments.model) as reranker:
         response = reranker.rerank(
             arguments.query,
@@ -102,53 +97,6 @@ def _json(response: RerankResponse, encoding: str | None) -> str:
     except UnicodeEncodeError:
         return json.dumps(content, indent=2)
     return text
-
-
-def _documents(file: str | None) -> list[Document]:
-    """Return the documents of a file, or of standard input for None and "-".
-
-    :raises InvalidRequestError: if it is not UTF-8, or a line is no JSON where all must be.
-    """
-    file = None if file == "-" else file
-    if file is None and sys.stdin is None:
-        raise InvalidRequestError("standard input is closed: name a file", param="documents")
-    content = sys.stdin.buffer.read() if file is None else Path(file).read_bytes()
-    try:
-        text = content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InvalidRequestError(
-            f"{file or 'standard input'} is not UTF-8 (byte {error.start}): convert it first",
-            param="documents",
-        ) from error
-    array = _parsed(text)
-    if isinstance(array, list) and all(isinstance(each, (str, dict)) for each in array):
-        return array
-    # Not splitlines: it cuts at U+2028 and others too, which JSON strings may hold as they are.
-    lines = [line for line in text.replace("\r\n", "\n").split("\n") if line.strip()]
-    found = [_parsed(line) for line in lines]
-    json_alone = Path(file or "").suffix in _JSON_LINES or bool(
-        found and isinstance(found[0], dict)
-    )
-    documents: list[Document] = []
-    for number, (line, value) in enumerate(zip(lines, found, strict=True), 1):
-        if json_alone and not isinstance(value, (str, dict)):
-            raise InvalidRequestError(
-                f"line {number} of {file or 'standard input'} (empty ones not counted) is"
-                f" {line[:60]!r}: pass a JSON string or object in every line",
-                param="documents",
-            )
-        documents.append(value if isinstance(value, (str, dict)) else line)
-    return documents
-
-
-def _parsed(text: str) -> object:
-    """Return the value of a JSON text, or None where it is none."""
-    if not text.lstrip().startswith(("{", "[", '"')):
-        return None
-    try:
-        return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _print_table(response: RerankResponse, documents: list[Document], out: TextIO) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fastrerank.api import APIS
 from fastrerank.errors import InvalidRequestError, MissingExtraError
+from fastrerank.manifest import manifest_name
 from fastrerank.request import check_count
 from fastrerank.reranker import Reranker
 
@@ -64,8 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     app = create_app(
         _loaded(arguments.models, model_loader(arguments)),
         api=arguments.api,
-        # From the environment: arguments can be read by every user of the machine.
-        api_key=os.environ.get(KEY_VARIABLE, "").strip() or None,
+        api_key=_api_key(),
         concurrency=arguments.concurrency,
         max_request_bytes=arguments.max_request_mib * 2**20,
     )
@@ -79,6 +79,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _api_key() -> str | None:
+    """Return the key that is asked for, or None: from the environment, for arguments can be read.
+
+    :raises InvalidRequestError: if it is set and empty, as by a secret that has no value.
+    """
+    key = os.environ.get(KEY_VARIABLE)
+    if key is not None and not key.strip():
+        raise InvalidRequestError(
+            f"{KEY_VARIABLE} is empty: set a key, or unset it to ask for none"
+        )
+    return key and key.strip()
+
+
 def _loaded(models: Sequence[str], load: Callable[..., Reranker]) -> Reranker | dict[str, Reranker]:
     """Return the one reranker, or several by name, that `[NAME=]BUNDLE` arguments ask for."""
     if not models:
@@ -87,9 +100,16 @@ def _loaded(models: Sequence[str], load: Callable[..., Reranker]) -> Reranker | 
         return load(models[0])
     served: dict[str, Reranker] = {}
     for model in models:
-        name, _, bundle = model.rpartition("=")
-        name = name or Path(bundle).name
+        name, bundle = _name_and_bundle(model)
         if name in served:
             raise InvalidRequestError(f"{name!r} is served twice: name them NAME=BUNDLE")
         served[name] = load(bundle)
     return served
+
+
+def _name_and_bundle(model: str) -> tuple[str, str]:
+    """Return the name to serve a `[NAME=]BUNDLE` under, without NAME= that of its directory."""
+    name, equals, bundle = model.partition("=")
+    if equals and name and not {"/", os.sep} & set(name):  # else a path that holds a =
+        return name, bundle
+    return Path(model).resolve().name.removesuffix(manifest_name("")), model

@@ -1,5 +1,15 @@
 """Text from bundles and documents, made fit to be printed."""
 
+import sys
+
+from fastrerank.errors import InvalidRequestError
+
+
+def check_output() -> None:
+    """Raise InvalidRequestError if standard output is closed, where it is all that is wanted."""
+    if sys.stdout is None:
+        raise InvalidRequestError("standard output is closed: there is no place for the answer")
+
 
 def printable(text: str, encoding: str | None) -> str:
     """Return one line with "?" for what the encoding lacks, and for what a terminal would obey."""
