@@ -107,6 +107,7 @@ def _once(directory: Path, stamp: str, make: Callable[[Path], None]) -> None:
     made_from = directory.with_name(directory.name + ".made-from")
     if directory.is_dir() and made_from.is_file() and made_from.read_text() == stamp:
         return
+    made_from.unlink(missing_ok=True)  # of what was there, not of what is half made
     shutil.rmtree(directory, ignore_errors=True)
     directory.parent.mkdir(parents=True, exist_ok=True)
     make(directory)

@@ -29,16 +29,16 @@ def write_card(manifest: Manifest, bundle: str, source_card: Path, path: Path) -
         if manifest.window
         else ""
     )
-    beside = ""
+    what, beside = "A cross-encoder", ""
     if found := manifest.similarity:
+        what = "A cross-encoder, and a bi-encoder beside it,"
         beside = (
             f"\n- Beside it {found.source.name}, licence {found.source.license or 'not stated'}:"
             f" {found.weight:.3g} times its cosine of query and document is added to the logit"
         )
     text = f"""# {manifest.name}
 
-A cross-encoder as quantized ONNX, exported by fastrerank. It scores how relevant a document is to a
-query:
+{what} as quantized ONNX, exported by fastrerank. It scores how relevant a document is to a query:
 
 ```python
 from fastrerank import Reranker
@@ -46,7 +46,7 @@ from fastrerank import Reranker
 Reranker("{bundle}").rerank("a query", ["a document", "another"])
 ```
 
-- Source: {source.name}, revision {source.revision or "not stated"}
+- Source: {source.name}{f", revision {source.revision}" if source.revision else ""}
 - Licence: {source.license or "not stated by the source"}
 - Family: {manifest.family}; reads up to {manifest.max_length} tokens a pair{window}{beside}
 - Made {manifest.created} with {made_with}

@@ -43,10 +43,14 @@ def appearing(output: Path, add: str | None, *, force: bool) -> Iterator[Path]:
 
 
 def _check(output: Path, add: str | None, *, force: bool) -> None:
-    if add and not re.fullmatch(r"[\w-]+", add):
+    if add is not None and not re.fullmatch(r"[\w-]+", add):
         raise ExportError(f"--add is {add!r}: pass letters, digits, - and _")
     if not output.exists():
+        if not (there := next(each for each in output.parents if each.exists())).is_dir():
+            raise ExportError(f"{output} cannot be made: {there} is no directory")
         return
+    if output.is_mount():
+        raise ExportError(f"{output} is a mount, which cannot be replaced: name a directory in it")
     if add:
         names = models_in(output)
         if not names and (not output.is_dir() or any(output.iterdir())):

@@ -63,12 +63,14 @@ def read_calibration(path: Path) -> PairSet:
         try:
             row = json.loads(line)
             query, documents = row["query"], row["documents"]
-            valid = isinstance(query, str) and all(isinstance(text, str) for text in documents)
+            "".join([query, *documents]).encode()  # all are strings, without lone surrogates
         except (ValueError, KeyError, TypeError) as error:
             raise ExportError(f"{path} line {number}: {error!r}; {_CALIBRATION_FORM}") from error
-        if not valid or isinstance(documents, str):
+        if not isinstance(documents, list) or not documents:
             raise ExportError(f"{path} line {number}: {_CALIBRATION_FORM}")
         queries.append((query, documents))
+    if not queries:
+        raise ExportError(f"{path} holds no pairs: {_CALIBRATION_FORM}")
     return PairSet(queries=queries)
 
 

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,10 +77,14 @@ def load_similarity(
     lacking = [name for name in report["missing_keys"] if not name.startswith("pooler.")]
     if lacking:
         raise ExportError(f"the bi-encoder in {folder} has no weights for {', '.join(lacking[:5])}")
+    _check_reads_the_same(model, folder, config, tokenizer)
+    stated_license = stated.get("license")
+    if not isinstance(stated_license, str | None):
+        raise ExportError(f"similarity has the license {stated_license!r}: pass one string")
     about = Source(
         name=str(stated.get("name") or folder.name),
         revision=None,
-        license=stated.get("license"),
+        license=stated_license,
         weights_sha256={file.name: sha256(file) for file in weights},
     )
     return SimilarityModel(about=about, model=model.eval(), weight=weight)
@@ -97,6 +102,28 @@ def _checked(stated: dict[str, Any], path: Path) -> tuple[Path, float]:
     if not np.isfinite(weight):
         raise ExportError(f"similarity has the weight {weight}: pass a finite number")
     return folder, weight
+
+
+def _check_reads_the_same(
+    model: PreTrainedModel,
+    folder: Path,
+    config: PretrainedConfig,
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Refuse an encoder that cannot read the cross-encoder's tokens, or so many of them."""
+    fault = ""
+    if "token_type_ids" not in inspect.signature(model.forward).parameters:
+        fault = f"is a {model.config.model_type}, which reads no token types: pass a BERT"
+    elif model.config.vocab_size < len(tokenizer):
+        fault = f"knows {model.config.vocab_size} tokens, the tokenizer has {len(tokenizer)}"
+    elif (reads := _positions(model.config)) < _positions(config):
+        fault = f"reads {reads} tokens, the cross-encoder {_positions(config)}"
+    if fault:
+        raise ExportError(f"the bi-encoder in {folder} {fault}")
+
+
+def _positions(config: PretrainedConfig) -> int:
+    return getattr(config, "max_position_embeddings", 0)
 
 
 def _check_template(template: Sequence[Segment]) -> None:

@@ -123,7 +123,10 @@ def release(arguments: argparse.Namespace) -> None:
     """Write the calibrated mean of checkpoints, with its validation figures beside it."""
     mined = prepare(arguments)
     todo = validate.tasks(mined, arguments.per_set)
-    if arguments.checkpoints[0].is_dir():
+    releases = [path for path in arguments.checkpoints if path.is_dir()]
+    if releases and (len(arguments.checkpoints) > 1 or arguments.early):
+        raise SystemExit(f"{releases[0]} is a release: name it alone, and without --early")
+    if releases:
         mean = weights.load_to_train(arguments.checkpoints[0])
     else:
         packed = average.averaged(arguments.checkpoints, EXIT_AFTER)

@@ -86,6 +86,8 @@ def save(model: BertForSequenceClassification, folder: Path, similarity: float =
     ``similarity``, the bi-encoder whose cosine that multiplies is written too, and stated.
     """
     model.config.document_window = WINDOW
+    if hasattr(model.config, "similarity"):
+        del model.config.similarity  # of the release that this one goes on from
     if similarity:
         encoder = BertModel.from_pretrained(base_folder(), add_pooling_layer=False)
         encoder.half().save_pretrained(folder / BESIDE["folder"])

@@ -33,7 +33,7 @@ class Settings:
     softness: float = 0.5
     similarity: float = 0.0  # what the bi-encoder's cosine is multiplied by and added to the logit
     exit_weight: float = 0.3  # of the early exit's loss
-    max_lengths: tuple[int, ...] = (96, 96, 96, 160)  # tokens of a pair, step after step in turn
+    max_lengths: tuple[int, ...] = (96, 96, 96, 160)  # tokens of a pair, one drawn for each step
     average: float = 0.998  # what the running average of the weights keeps of itself a step
     save_seconds: float = 300.0  # between checkpoints
     validate_steps: int = 500  # between validations

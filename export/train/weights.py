@@ -23,8 +23,14 @@ CALIBRATION = ("scale", "offset")
 
 
 def pack(folder: Path, path: Path) -> None:
-    """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size."""
-    state = load(folder).state_dict()
+    """Write the weights of the model in ``folder`` to ``path``, fp16, half the model's size.
+
+    :raises ValueError: if a bi-encoder is beside it: that release is JSON, written by hand.
+    """
+    model = load(folder)
+    if getattr(model.config, "similarity", None):
+        raise ValueError(f"{folder} has a bi-encoder beside it: pack the cross-encoder's release")
+    state = model.state_dict()
     kept = {name: tensor.half().contiguous() for name, tensor in state.items() if name != FROZEN}
     calibration = {name: repr(value) for name, value in _calibration(folder).items()}
     path.parent.mkdir(parents=True, exist_ok=True)

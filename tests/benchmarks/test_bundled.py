@@ -14,6 +14,12 @@ def test_every_bundled_model_is_timed(data, monkeypatch, capsys):
     assert all("docs/s" in line for line in lines)
 
 
+@pytest.mark.parametrize("arguments", [["--requests", "44"], ["--rounds", "0"]])
+def test_what_cannot_be_measured_is_refused(arguments):
+    with pytest.raises(SystemExit):
+        main(arguments)
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_it_knows_the_models_that_are_bundled(name):
     assert open_bundle(name).manifest_path.parent.name == "models"

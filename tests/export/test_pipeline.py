@@ -198,6 +198,9 @@ def test_calibration_pairs_are_measured_too(checkpoint, tmp_path):
         '{"query": 1, "documents": []}',
         '{"query": "q", "documents": "one"}',
         '{"query": "q", "documents": [1]}',
+        '{"query": "q", "documents": []}',
+        '{"query": "q", "documents": {"a text": 1}}',
+        '{"query": "q", "documents": ["\\ud800"]}',
     ],
 )
 def test_a_calibration_line_that_is_wrong_is_named(checkpoint, tmp_path, line):
@@ -205,6 +208,25 @@ def test_a_calibration_line_that_is_wrong_is_named(checkpoint, tmp_path, line):
     file.write_text('{"query": "q", "documents": ["d"]}\n' + line + "\n")
     with pytest.raises(ExportError, match="line 2"):
         export(checkpoint, tmp_path / "b", precisions=("fp32",), calibration=file)
+
+
+def test_a_calibration_file_without_pairs_is_refused(checkpoint, tmp_path):
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n")
+    with pytest.raises(ExportError, match="holds no pairs"):
+        export(checkpoint, tmp_path / "b", precisions=("fp32",), calibration=file)
+
+
+def test_a_place_that_cannot_be_filled_is_known_before_the_export(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(ExportError, match="is no directory"),
+        appearing(tmp_path / "file/a/bundle", None, force=False),
+    ):
+        pass
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(ExportError, match="is a mount"), appearing(tmp_path, "a", force=False):
+        pass
 
 
 def test_an_existing_bundle_is_kept_unless_forced(bundle, checkpoint, tmp_path):

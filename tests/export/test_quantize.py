@@ -111,6 +111,24 @@ def test_a_channel_that_dividing_cannot_tame_is_multiplied_apart(run):
     assert error(model, apart, run) < error(model, plain, run) / 20
 
 
+def test_a_product_that_feeds_another_loses_nothing(run):
+    """As ELECTRA's projection of the embeddings feeds queries, keys and values."""
+    build = Encoder()
+    x = build.node("Tanh", build.linear(build.embeddings(), HIDDEN, 64))
+    shift, stretch, bias = np.zeros(64), np.ones(64), build.rng.normal(0, 1, 96)
+    shift[5], stretch[5], bias[7] = -0.9, 8000, 400
+    x = build.node("Mul", build.node("Add", x, build.constant(shift)), build.constant(stretch))
+    product = build.node("MatMul", build.node("Relu", x), build.random(64, 96))
+    x = build.node("Add", product, build.constant(bias))
+    model = build.model(build.node("MatMul", x, build.random(96, 64)))
+    pairs = [feeds(1, 12, seed, padded=False) for seed in range(8)]
+    quantized = quantize_int8(model, pairs)
+    stored = {tuple(tensor.dims): tensor.name for tensor in quantized.graph.initializer}
+    assert (4, 96) in stored  # channels of the first are apart
+    assert "equalized" in stored[96, 64]  # and those of the second divided
+    assert error(model, quantized, run) < 1e-3
+
+
 def test_a_product_without_outliers_is_not_equalized():
     pairs = [feeds(1, 12, seed, padded=False) for seed in range(8)]
     model = wide_encoder()

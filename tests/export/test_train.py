@@ -250,6 +250,10 @@ def test_a_packed_model_is_unpacked_with_the_bi_encoder_beside_it(mined, tmp_pat
     )
     torch.testing.assert_close(beside.weight, 0.8 * alone.weight, atol=1e-3, rtol=1e-3)
     torch.testing.assert_close(beside.bias, (alone.bias + 2) * 0.8 - 1, atol=1e-3, rtol=1e-3)
+    with pytest.raises(ValueError, match="bi-encoder beside it"):
+        weights.pack(tmp_path / "both", tmp_path / "again.safetensors")
+    model.save(weights.load_to_train(tmp_path / "both"), tmp_path / "without")
+    assert "similarity" not in json.loads((tmp_path / "without/config.json").read_text())
 
 
 @pytest.mark.slow

@@ -13,6 +13,8 @@ from transformers import (
     AutoTokenizer,
     BertConfig,
     BertModel,
+    MPNetConfig,
+    MPNetModel,
 )
 
 from fastrerank import BundleFormatError, BundleIntegrityError, ExportError, Reranker
@@ -153,10 +155,31 @@ def test_a_changed_file_of_the_second_network_is_refused(two_networks, tmp_path,
         ({**STATED, "weight": float("nan")}, "weight nan"),
         ({**STATED, "folder": "elsewhere"}, "'elsewhere'"),
         ({**STATED, "folder": ".."}, r"'\.\.'"),
+        ({**STATED, "license": ["mit"]}, r"license \['mit'\]"),
     ],
 )
 def test_what_is_stated_wrongly_is_refused(tmp_path, stated, message):
     source = save_pair_of_encoders(tmp_path / "source", stated)
+    with pytest.raises(ExportError, match=message):
+        export(source, tmp_path / "b")
+
+
+@pytest.mark.parametrize(
+    ("encoder", "message"),
+    [
+        (BertModel(BertConfig(vocab_size=500, **SMALL)), "knows 500 tokens"),
+        (
+            BertModel(BertConfig(vocab_size=30522, **{**SMALL, "max_position_embeddings": 9})),
+            "reads 9 tokens",
+        ),
+        (MPNetModel(MPNetConfig(vocab_size=30527, **SMALL)), "is a mpnet"),
+    ],
+    ids=["vocabulary", "positions", "family"],
+)
+def test_a_bi_encoder_that_reads_otherwise_is_refused(tmp_path, encoder, message):
+    source = save_pair_of_encoders(tmp_path / "source")
+    shutil.rmtree(source / "bi-encoder")
+    encoder.save_pretrained(source / "bi-encoder")
     with pytest.raises(ExportError, match=message):
         export(source, tmp_path / "b")
 

@@ -25,8 +25,8 @@ EXAMPLES = """examples:
 A line that is a JSON string or object is that document; an object is scored by its "text", or by
 the fields named with --rank-fields. Every other line is a document as it stands, but not in a
 .jsonl file, nor after a first line that is an object: there, it is an error, as NaN is in any JSON.
-A JSON array is a list of documents. Empty lines are left out. The index in the answer counts documents from 0. On a
-terminal the answer is a table, otherwise JSON.
+A JSON array is a list of documents. Empty lines are left out. The index in the answer counts
+documents from 0. On a terminal the answer is a table, otherwise JSON.
 """
 
 
