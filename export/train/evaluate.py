@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from . import tokens
 from .data import Row, read_jsonl
@@ -28,7 +29,7 @@ def evaluate(
     folder: Path, data: Path, out: Path, *, bi_encoder: bool, sets: Sequence[str] = SETS
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """Yield (set, measures) of the weights in ``folder``; TREC runs are written to ``out``."""
-    packed = Packed(load(folder))
+    packed = Packed(load(folder), dtype=torch.float32)  # not what the processor is fastest in
     stated = getattr(packed.model.config, "similarity", None)
     similarity = Similarity(stated["weight"]) if stated else None
     scorer = cosines if bi_encoder else functools.partial(logits, similarity=similarity)
