@@ -108,7 +108,7 @@ def _loaded(models: Sequence[str], load: Callable[..., Reranker]) -> Reranker | 
 
 
 def _name_and_bundle(model: str) -> tuple[str, str]:
-    """Return the name to serve a `[NAME=]BUNDLE` under, without NAME= that of its directory."""
+    """Return the name to serve a `[NAME=]BUNDLE` under, without NAME= that of its path."""
     name, equals, bundle = model.partition("=")
     if equals and name and not {"/", os.sep} & set(name):  # else a path that holds a =
         return name, bundle

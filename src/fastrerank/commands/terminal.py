@@ -1,4 +1,4 @@
-"""Text from bundles and documents, made fit to be printed."""
+"""Standard output: whether it is there, and text made fit for it."""
 
 import sys
 
