@@ -13,6 +13,7 @@ others, within 3, a tenth of the 256 steps. There are two remedies, tried on rea
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -77,31 +78,58 @@ def equalize(
     calibration: Sequence[Mapping[str, Array]],
     quantize_weight: WeightQuantizer,
 ) -> None:
-    """Rewrite the products whose error falls by dividing channels or by keeping some apart."""
-    for name, activation in _collect(graph, list(groups), calibration):
-        nodes = groups[name]
-        weights = [weight for n in nodes if (weight := graph.constant(n.input[1])) is not None]
-        biased = _biased(graph, nodes[0]) if len(nodes) == 1 else None
-        remedy = _best_remedy(
-            activation,
-            np.concatenate(weights, axis=1),
-            quantize_weight,
-            may_part=biased is not None,
-        )
-        if remedy is None:
-            continue
-        if biased is not None and len(remedy.apart):
-            _multiply_apart(graph, nodes[0], weights[0], remedy.apart, biased)
-        inverse = graph.add_constant(f"{name}/inverse_scale", remedy.inverse)
-        # Not by `name`: that is less than the whole, if the product before it has parts apart.
-        whole = nodes[0].input[0]
-        (divided,) = graph.add_node("Mul", [whole, inverse], f"{name}/equalized")
-        for node, weight in zip(nodes, weights, strict=True):
-            node.input[0] = divided
-            node.input[1] = graph.add_constant(
-                f"{node.input[1]}/equalized", weight * remedy.weight_factor
-            )
+    """Rewrite the products whose error falls by dividing channels or by keeping some apart.
+
+    Products of equal weights, as those of all layers of an ALBERT, get the same remedy: what is
+    stored once stays so.
+    """
+    samples = _Samples(graph, list(groups), calibration)
+    alike: dict[tuple[object, ...], list[str]] = {}
+    for name, nodes in groups.items():
+        weights = _weights(graph, nodes)
+        content = tuple((w.shape, hashlib.sha256(w.tobytes()).digest()) for w in weights)
+        alike.setdefault(content, []).append(name)
+    for names in alike.values():
+        _equalize_alike(graph, [groups[n] for n in names], samples.of(names), quantize_weight)
     graph.reindex()
+
+
+def _weights(graph: Graph, nodes: Sequence[NodeProto]) -> list[Array]:
+    found = (graph.constant(node.input[1]) for node in nodes)
+    return [weight for weight in found if weight is not None]
+
+
+def _equalize_alike(
+    graph: Graph,
+    groups: Sequence[Sequence[NodeProto]],
+    activation: _Activation,
+    quantize_weight: WeightQuantizer,
+) -> None:
+    """Rewrite groups of products by equal weights, each group of an activation of its own."""
+    weights = _weights(graph, groups[0])
+    biased = [_biased(graph, nodes[0]) for nodes in groups] if len(weights) == 1 else [None]
+    remedy = _best_remedy(
+        activation,
+        np.concatenate(weights, axis=1),
+        quantize_weight,
+        may_part=None not in biased,
+    )
+    if remedy is None:
+        return
+    if len(remedy.apart):
+        for nodes in groups:
+            _multiply_apart(graph, nodes[0], weights[0], remedy.apart)
+    # From here on an input is the whole, with what is apart in the product before it.
+    inverse = graph.add_constant(f"{groups[0][0].input[0]}/inverse_scale", remedy.inverse)
+    equalized = [
+        graph.add_constant(f"{node.input[1]}/equalized", weight * remedy.weight_factor)
+        for node, weight in zip(groups[0], weights, strict=True)
+    ]
+    for nodes in groups:
+        whole = nodes[0].input[0]
+        (divided,) = graph.add_node("Mul", [whole, inverse], f"{whole}/equalized")
+        for node, weight_name in zip(nodes, equalized, strict=True):
+            node.input[0], node.input[1] = divided, weight_name
 
 
 def _biased(graph: Graph, product: NodeProto) -> str | None:
@@ -113,11 +141,10 @@ def _biased(graph: Graph, product: NodeProto) -> str | None:
     return consumer.output[0] if any(c is not None for c in constants) else None
 
 
-def _multiply_apart(
-    graph: Graph, product: NodeProto, weight: Array, channels: Array, biased: str
-) -> None:
+def _multiply_apart(graph: Graph, product: NodeProto, weight: Array, channels: Array) -> None:
     """Add the part of these channels behind the bias, which the runtime fuses with the product."""
-    activation = product.input[0]
+    activation, biased = product.input[0], _biased(graph, product)
+    assert biased is not None  # noqa: S101  # else no channels are apart
     indices = graph.add_constant(f"{activation}/channels", channels)
     (chosen,) = graph.add_node(
         "Gather", [activation, indices], f"{activation}/apart", attributes={"axis": -1}
@@ -181,38 +208,39 @@ def _quantized_rows(activation: _Activation, inverse: Array) -> Array:
     return np.asarray((rounded - zero_point) * step, np.float32)
 
 
-def _collect(
-    graph: Graph, names: Sequence[str], calibration: Sequence[Mapping[str, Array]]
-) -> Iterator[tuple[str, _Activation]]:
-    """Run the pairs and yield a sample of every named activation."""
-    model = graph.to_model()
-    known = {output.name for output in model.graph.output}
-    model.graph.output.extend(
-        helper.make_empty_tensor_value_info(name) for name in names if name not in known
-    )
-    rng = np.random.default_rng(0)
-    rows: dict[str, list[Array]] = {name: [] for name in names}
-    extremes: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
-    with tempfile.TemporaryDirectory() as folder:
-        session = _open(model, Path(folder) / "model.onnx")
-        inputs = [item.name for item in session.get_inputs()]
-        for feeds in calibration:
-            results = session.run(list(names), {name: feeds[name] for name in inputs})
-            for name, value in zip(names, results, strict=True):
-                flat = value.reshape(-1, value.shape[-1])
-                extremes[name].append((flat.min(axis=0), flat.max(axis=0)))
-                rows[name].append(rng.permutation(flat)[:_ROWS_PER_PAIR])
-    for name in names:
-        counts = [len(part) for part in rows[name]]
-        low, high = zip(*extremes[name], strict=True)
-        yield (
-            name,
-            _Activation(
-                rows=np.concatenate(rows[name]),
-                pair=np.repeat(np.arange(len(counts)), counts),
-                low=np.stack(low),
-                high=np.stack(high),
-            ),
+class _Samples:
+    """Samples of every named activation, from a run of each pair."""
+
+    def __init__(
+        self, graph: Graph, names: Sequence[str], calibration: Sequence[Mapping[str, Array]]
+    ) -> None:
+        model = graph.to_model()
+        known = {output.name for output in model.graph.output}
+        model.graph.output.extend(
+            helper.make_empty_tensor_value_info(name) for name in names if name not in known
+        )
+        rng = np.random.default_rng(0)
+        self._rows: dict[str, list[Array]] = {name: [] for name in names}
+        self._extremes: dict[str, list[tuple[Array, Array]]] = {name: [] for name in names}
+        with tempfile.TemporaryDirectory() as folder:
+            session = _open(model, Path(folder) / "model.onnx")
+            inputs = [item.name for item in session.get_inputs()]
+            for feeds in calibration:
+                results = session.run(list(names), {name: feeds[name] for name in inputs})
+                for name, value in zip(names, results, strict=True):
+                    flat = value.reshape(-1, value.shape[-1])
+                    self._extremes[name].append((flat.min(axis=0), flat.max(axis=0)))
+                    self._rows[name].append(rng.permutation(flat)[:_ROWS_PER_PAIR])
+
+    def of(self, names: Sequence[str]) -> _Activation:
+        """Return the samples of these activations, those of one after those of the other."""
+        parts = [part for name in names for part in self._rows[name]]
+        low, high = zip(*(each for name in names for each in self._extremes[name]), strict=True)
+        return _Activation(
+            rows=np.concatenate(parts),
+            pair=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
+            low=np.stack(low),
+            high=np.stack(high),
         )
 
 

@@ -10,6 +10,7 @@ from fastrerank.export.quantize import quantize_channels, quantize_int8, quantiz
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from onnx import TensorProto
 
 weights = npst.arrays(
     np.float32,
@@ -155,3 +156,22 @@ def test_a_shared_weight_is_stored_once():
     quantized = Graph(quantize_int8(build.model(x)))
     stored = [name for name, t in quantized.initializers.items() if tuple(t.dims) == (64, 64)]
     assert len(stored) == 1
+
+
+def test_layers_that_share_their_weights_share_the_remedy(run):
+    """As those of an ALBERT do."""
+    build = Encoder()
+    x = build.linear(build.embeddings(), HIDDEN, 64)
+    stretch = np.ones(64)
+    stretch[5] = 40
+    stretched = build.constant(stretch)
+    weight = build.rng.normal(0, 0.3, (64, 64)) / stretch[:, np.newaxis]
+    for _ in range(3):  # exporters give each layer a copy
+        x = build.node("Mul", build.node("Tanh", x), stretched)
+        x = build.node("MatMul", x, build.constant(weight))
+    model = build.model(x)
+    pairs = [feeds(1, 12, seed, padded=False) for seed in range(8)]
+    plain, equalized = quantize_int8(model), quantize_int8(model, pairs)
+    stored = [t.data_type for t in equalized.graph.initializer if tuple(t.dims) == (64, 64)]
+    assert stored == [TensorProto.INT8]
+    assert error(model, equalized, run) < error(model, plain, run) / 3
