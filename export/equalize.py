@@ -107,7 +107,7 @@ def _equalize_alike(
 ) -> None:
     """Rewrite groups of products by equal weights, each group of an activation of its own."""
     weights = _weights(graph, groups[0])
-    biased = [_biased(graph, nodes[0]) for nodes in groups] if len(weights) == 1 else [None]
+    biased = [_biased(graph, nodes[0]) if len(nodes) == 1 else None for nodes in groups]
     remedy = _best_remedy(
         activation,
         np.concatenate(weights, axis=1),
@@ -116,9 +116,9 @@ def _equalize_alike(
     )
     if remedy is None:
         return
-    if len(remedy.apart):
-        for nodes in groups:
-            _multiply_apart(graph, nodes[0], weights[0], remedy.apart)
+    for nodes, output in zip(groups, biased, strict=True):
+        if output is not None and len(remedy.apart):
+            _multiply_apart(graph, nodes[0], weights[0], remedy.apart, output)
     # From here on an input is the whole, with what is apart in the product before it.
     inverse = graph.add_constant(f"{groups[0][0].input[0]}/inverse_scale", remedy.inverse)
     equalized = [
@@ -141,10 +141,11 @@ def _biased(graph: Graph, product: NodeProto) -> str | None:
     return consumer.output[0] if any(c is not None for c in constants) else None
 
 
-def _multiply_apart(graph: Graph, product: NodeProto, weight: Array, channels: Array) -> None:
+def _multiply_apart(
+    graph: Graph, product: NodeProto, weight: Array, channels: Array, biased: str
+) -> None:
     """Add the part of these channels behind the bias, which the runtime fuses with the product."""
-    activation, biased = product.input[0], _biased(graph, product)
-    assert biased is not None  # noqa: S101  # else no channels are apart
+    activation = product.input[0]
     indices = graph.add_constant(f"{activation}/channels", channels)
     (chosen,) = graph.add_node(
         "Gather", [activation, indices], f"{activation}/apart", attributes={"axis": -1}

@@ -231,50 +231,45 @@ def test_who_has_gone_is_not_scored(reranker):
     assert slow.calls == 2
 
 
-def test_what_is_being_scored_when_its_client_goes_is_not_scored_to_its_end(
-    tiny_bundle, monkeypatch
-):
-    """Clients that time out and ask again would fill the server with work for nobody."""
-    groups, begun = [], threading.Event()
-    encode_pairs = PairTokenizer.encode_pairs
+@pytest.fixture
+def groups(monkeypatch):
+    """The sizes of the groups of pairs that were scored; a tenth of a second each."""
+    sizes, encode_pairs = [], PairTokenizer.encode_pairs
 
     def slow(tokenizer, pairs):
-        groups.append(len(pairs))
-        begun.set()
+        sizes.append(len(pairs))
         time.sleep(0.1)
         return encode_pairs(tokenizer, pairs)
 
     monkeypatch.setattr(PairTokenizer, "encode_pairs", slow)
-    body = {**BODY, "documents": [f"w9 {number}" for number in range(10_000)]}
+    return sizes
+
+
+MANY = {**BODY, "documents": [f"w9 {number}" for number in range(10_000)]}
+
+
+def test_what_is_being_scored_when_its_client_goes_is_not_scored_to_its_end(tiny_bundle, groups):
+    """Clients that time out and ask again would fill the server with work for nobody."""
     with Reranker(tiny_bundle) as tiny:
         with served(tiny, concurrency=1) as url:
             host, port = url.removeprefix("http://").split(":")
             with socket.create_connection((host, int(port))) as client:
-                content = json.dumps(body)
+                content = json.dumps(MANY)
                 head = f"POST /v1/rerank HTTP/1.1\r\nHost: {host}\r\nContent-Length: {len(content)}"
                 client.sendall(f"{head}\r\n\r\n{content}".encode())
-                assert begun.wait(30)
+                wait_until(lambda: groups)
             answer = httpx.post(f"{url}/v1/rerank", json=BODY, timeout=60)
         assert answer.status_code == 200
     assert sum(groups) < 5000
 
 
-def test_a_cancelled_request_is_not_scored_to_its_end(tiny_bundle, monkeypatch):
+def test_a_cancelled_request_is_not_scored_to_its_end(tiny_bundle, groups):
     """A server's own timeout cancels the task of a request, and its client is still there."""
-    groups, encode_pairs = [], PairTokenizer.encode_pairs
-
-    def slow(tokenizer, pairs):
-        groups.append(len(pairs))
-        time.sleep(0.1)
-        return encode_pairs(tokenizer, pairs)
-
-    monkeypatch.setattr(PairTokenizer, "encode_pairs", slow)
-    body = {**BODY, "documents": [f"w9 {number}" for number in range(10_000)]}
 
     async def ask(app):
         transport = httpx.ASGITransport(app)
         async with httpx.AsyncClient(transport=transport, base_url="http://local") as client:
-            ended = await asyncio.wait_for(client.post("/v1/rerank", json=body), 0.5)
+            ended = await asyncio.wait_for(client.post("/v1/rerank", json=MANY), 0.5)
             next_one = await client.post("/v1/rerank", json=BODY)
             return ended.status_code, next_one.status_code
 
@@ -380,6 +375,14 @@ def test_the_command_ends_after_the_requests_under_way_or_says_so(command, statu
         assert answer.result().status_code == status
     assert process.wait(20) in (0, -signal.SIGTERM)
     assert "Traceback" not in process.stderr.read()
+
+
+def wait_until(happened):
+    for _ in range(3000):
+        if happened():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it did not happen in 30 s")
 
 
 def wait_for(url, process):

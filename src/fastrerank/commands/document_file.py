@@ -19,6 +19,9 @@ class _Fault(NamedTuple):
     is_json: bool = False
 
 
+_NO_DOCUMENT = _Fault("neither a string nor an object")
+
+
 def read_documents(file: str | None) -> list[Document]:
     """Return the documents of a file, or of standard input for None and "-".
 
@@ -57,15 +60,17 @@ def _documents(text: str, name: str, *, json_alone: bool) -> list[Document]:
     json_alone = json_alone or bool(lines and isinstance(lines[0][2], dict))
     documents: list[Document] = []
     for number, line, value in lines:
-        is_document = isinstance(value, (str, dict))
-        fault = value if isinstance(value, _Fault) else _Fault("neither a string nor an object")
-        if not is_document and (json_alone or fault.is_json):
+        if isinstance(value, (str, dict)):
+            documents.append(value)
+            continue
+        fault = value if isinstance(value, _Fault) else _NO_DOCUMENT
+        if json_alone or fault.is_json:
             raise InvalidRequestError(
                 f"line {number} of {name} is {line[:60]!r} ({fault.reason}):"
                 " pass a JSON string or object in every line",
                 param="documents",
             )
-        documents.append(value if isinstance(value, (str, dict)) else line)
+        documents.append(line)
     return documents
 
 
@@ -84,7 +89,7 @@ def _elements(array: list[object], name: str) -> list[Document]:
 def _value(text: str) -> object:
     """Return the string, object or array that a JSON text is, or what is wrong with it."""
     if not text.lstrip().startswith(("{", "[", '"')):
-        return _Fault("neither a string nor an object")
+        return _NO_DOCUMENT
     try:
         return json.loads(text, parse_constant=refuse_constant, parse_float=finite)
     except json.JSONDecodeError as error:
