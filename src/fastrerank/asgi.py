@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hmac
 import threading
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
@@ -38,6 +38,9 @@ MAX_REQUEST_BYTES = 8 * 2**20
 # written beside it; more would only hold memory.
 CONCURRENCY = 2
 _SECONDS_TO_ANSWER = 1.0  # who still waits when the server ends
+# Of a request that is refused, for a client that reads the answer only when it has sent all.
+_MOST_DISCARDED_BYTES = 64 * 2**20
+_SECONDS_TO_DISCARD = 5.0
 
 
 def create_app(
@@ -110,15 +113,18 @@ class _Rerank:
 
     async def _answer(self, request: Request) -> tuple[int, bytes] | None:
         """Return the status and the body, or None where the client has gone."""
-        host = request.url.hostname or ""
+        host = _host(request)
         path = f"/{request.path_params['path']}"  # without the prefix that this is mounted at
         api, _ = route(host, path, self.api)
+        chunks = request.stream()
         if self.api_key is not None and not _has_key(request, self.api_key.encode()):
             message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
+            await _discard(request, chunks)
             return refusal(api, "key", message)
         try:
-            body = await _read(request, self.max_request_bytes)
+            body = await _read(request, chunks, self.max_request_bytes)
             if body is None:
+                await _discard(request, chunks)
                 message = f"the request body may have {self.max_request_bytes} bytes at most"
                 return refusal(api, "size", message)
             call = functools.partial(
@@ -174,14 +180,37 @@ def _has_key(request: Request, key: bytes) -> bool:
     return any([hmac.compare_digest(each.encode("latin-1"), key) for each in given])  # noqa: C419
 
 
-async def _read(request: Request, limit: int) -> bytes | None:
+def _host(request: Request) -> str:
+    """Return the host that the request is for, empty where its header names none."""
+    try:
+        return request.url.hostname or ""
+    except ValueError:  # urllib's, for [::1 without its end: older starlettes do not refuse it
+        return ""
+
+
+async def _read(request: Request, chunks: AsyncGenerator[bytes, None], limit: int) -> bytes | None:
     """Return the body, or None when it is longer than the limit, without reading the rest."""
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limit:
         return None
     body = bytearray()
-    async for chunk in request.stream():
+    async for chunk in chunks:
         body += chunk
         if len(body) > limit:
             return None
     return bytes(body)
+
+
+async def _discard(request: Request, chunks: AsyncGenerator[bytes, None]) -> None:
+    """Read what is left of the body, as far as the bounds allow, and keep none of it.
+
+    A connection that is closed with unread data is reset, and the answer on its way is lost.
+    """
+    if "expect" in request.headers:  # such a client waits to be asked for the body
+        return
+    left = _MOST_DISCARDED_BYTES
+    with move_on_after(_SECONDS_TO_DISCARD):
+        async for chunk in chunks:
+            left -= len(chunk)
+            if left < 0:
+                return

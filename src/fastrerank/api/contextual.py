@@ -73,10 +73,9 @@ def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
 _TYPES = {"missing": "missing", "unknown": "extra_forbidden", "syntax": "json_invalid"}
 
 
-def _error(problem: Problem, status: int) -> Json:
+def _error(problem: Problem, status: int) -> Json:  # noqa: ARG001 - an Api's `error`
     kind = _TYPES.get(problem.kind) or f"{problem.kind}_error"
-    place = "body" if status == 422 or problem.path else "request"
-    return {"detail": [{"loc": [place, *problem.path], "msg": problem.message, "type": kind}]}
+    return {"detail": [{"loc": ["body", *problem.path], "msg": problem.message, "type": kind}]}
 
 
 CONTEXTUAL = Api(

@@ -82,9 +82,9 @@ def answer(
 
 
 def headers(status: int) -> dict[str, str]:
-    """Return the headers of a response with this status; 405 has to name the method to use."""
-    found = {"content-type": "application/json"}
-    return {**found, "allow": METHOD} if status == STATUS["method"] else found
+    """Return the headers of a response; 401 has to name the scheme and 405 the method to use."""
+    told = {STATUS["key"]: {"www-authenticate": "Bearer"}, STATUS["method"]: {"allow": METHOD}}
+    return {"content-type": "application/json", **told.get(status, {})}
 
 
 def refusal(api: Api, kind: str, message: str) -> tuple[int, bytes]:

@@ -64,7 +64,7 @@ class Api:
                 if name not in self.fields:
                     known = ", ".join(self.fields)
                     raise RefusedError(
-                        "unknown", (str(name),), f"is no field of this API; use {known}"
+                        "unknown", (str(name)[:60],), f"is no field of this API; use {known}"
                     )
         return {name: spec.read(name, request.get(name)) for name, spec in self.fields.items()}
 
