@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fastrerank.errors import ExportError
-from fastrerank.manifest import MANIFEST_NAME, manifest_name
+from fastrerank.manifest import MANIFEST_NAME, PRECISIONS, manifest_name
 
 from .source import SourceModel
-
-PRECISIONS = ("fp32", "int8")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

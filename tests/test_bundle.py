@@ -100,6 +100,7 @@ def test_every_required_field_is_missed_by_name(tiny_bundle):
         {"template": [{"part": "query"}]},
         {"activation": "tanh"},
         {"precisions": {}},
+        {"golden": {"pairs": [], "tolerance": {}}},
         {"max_length": 4},  # 3 of them special tokens
         {"max_length": 10**30},
         {"pad_id": 10**30},
@@ -115,6 +116,13 @@ def test_every_required_field_is_missed_by_name(tiny_bundle):
 def test_a_field_that_is_wrong_is_refused(bundle, changes):
     edit_manifest(bundle, **changes)
     with pytest.raises(BundleFormatError):
+        Reranker(bundle)
+
+
+def test_a_precision_that_is_not_known_is_named(bundle):
+    precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
+    edit_manifest(bundle, precisions={"fp16": precisions["fp32"]})
+    with pytest.raises(BundleFormatError, match="precisions are fp16"):
         Reranker(bundle)
 
 

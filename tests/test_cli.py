@@ -357,7 +357,9 @@ def test_inspect_prints_the_facts(capsys, tiny_bundle):
 @pytest.mark.parametrize("options", [[], ["--json"]])
 def test_inspect_prints_where_names_cannot_be_printed(tmp_path, options):
     bundle = write_tiny_bundle(tmp_path)
-    edit_manifest(bundle, name="mod\u00e8le \u65e5\u672c \x1b[31m")
+    precisions = json.loads((bundle / MANIFEST_NAME).read_text())["precisions"]
+    precisions["fp32"]["pooled_position_note"] = "\u65e5\x1b[2J"
+    edit_manifest(bundle, name="mod\u00e8le \u65e5\u672c \x1b[31m", precisions=precisions)
     done = subprocess.run(
         [sys.executable, "-m", "fastrerank", "inspect", *options, bundle],
         env={**os.environ, "PYTHONIOENCODING": "ascii"},

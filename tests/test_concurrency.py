@@ -8,7 +8,7 @@ import sys
 import textwrap
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, Future, ThreadPoolExecutor
 
 import pytest
 from tiny import write_tiny_bundle
@@ -52,6 +52,35 @@ def test_a_pickled_reranker_loads_again_with_its_choices(tiny_bundle):
     ):
         assert repr(other) == repr(reranker)
         assert other.rerank("w9", DOCUMENTS).results == reranker.rerank("w9", DOCUMENTS).results
+
+
+def test_a_signal_that_closes_while_the_call_that_it_meets_closes():
+    workers, begun = Workers(1), threading.Event()
+
+    def slow(_):
+        begun.set()
+        time.sleep(0.3)
+
+    with ThreadPoolExecutor(1) as caller:
+        call = caller.submit(workers.each, slow, [0])
+        before = signal.signal(signal.SIGALRM, lambda *_: workers.close())
+        try:
+            begun.wait()
+            signal.setitimer(signal.ITIMER_REAL, 0.05)
+            workers.close()
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+        call.result()
+
+
+def test_a_cancelled_future_among_the_items_is_not_taken_for_a_close():
+    cancelled = Future()
+    cancelled.cancel()
+    workers = Workers(1)
+    with pytest.raises(CancelledError):
+        workers.each(print, (cancelled.result() for _ in range(1)))
+    workers.close()
 
 
 @pytest.mark.parametrize("parallelism", [None, "true", "false"])

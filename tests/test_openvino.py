@@ -7,6 +7,8 @@ import tempfile
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from importlib.machinery import ModuleSpec
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -17,7 +19,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import edit_manifest, file_entry, write_tiny_bundle
 
 from benchmarks.workloads import evaluation_requests
-from fastrerank import BundleError, InferenceError, Reranker
+from fastrerank import BundleError, InferenceError, MissingExtraError, Reranker
 from fastrerank.processor import this_processor
 from fastrerank.telemetry import openvino_silenced
 
@@ -239,6 +241,15 @@ def test_folding_into_weights_changes_no_value(
     before = run()
     fold_into_weights(model)
     np.testing.assert_allclose(run(), before, rtol=1e-4, atol=1e-4)
+
+
+def test_what_only_has_its_name_is_not_openvino(tiny_bundle, monkeypatch):
+    namespace = ModuleType("openvino")
+    namespace.__spec__ = ModuleSpec("openvino", None, origin="elsewhere")
+    monkeypatch.setitem(sys.modules, "openvino", namespace)
+    monkeypatch.delitem(sys.modules, "fastrerank.openvino_graph")
+    with pytest.raises(MissingExtraError, match="openvino"):
+        Reranker(tiny_bundle, runtime="openvino")
 
 
 @needs_bf16

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import os
 from contextlib import ExitStack
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
@@ -29,9 +30,14 @@ def cache(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
 
+def pretend(monkeypatch, *, openvino):
+    spec = ModuleSpec("openvino", None, origin="openvino/__init__.py") if openvino else None
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: spec)
+
+
 @pytest.fixture(params=[False, True], ids=["alone", "with openvino"])
 def installed(request, monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: request.param or None)
+    pretend(monkeypatch, openvino=request.param)
     return request.param
 
 
@@ -74,7 +80,7 @@ def test_what_was_asked_for_is_the_reason(installed, asked, processor):
 
 @pytest.mark.parametrize("processor", [BF16, AMX])
 def test_weights_in_fp32_alone_are_never_multiplied_in_bf16_unasked(monkeypatch, processor):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    pretend(monkeypatch, openvino=True)
     plan = choose(manifest("fp32"), runtime="openvino", processor=processor).plan
     assert plan.precision == "fp32"
     assert "bf16 would change" in choose(manifest("fp32"), processor=processor).reason
@@ -92,14 +98,14 @@ def test_weights_in_fp32_alone_are_never_multiplied_in_bf16_unasked(monkeypatch,
 def test_tune_may_take_what_is_no_less_exact_than_the_default(
     monkeypatch, precisions, processor, taken
 ):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    pretend(monkeypatch, openvino=True)
     default, *others = plans(manifest(*precisions), processor)
     found = {default, *(plan for plan in others if may_replace(default, plan))}
     assert {plan.precision for plan in found} == taken
 
 
 def test_openvino_computes_with_the_most_exact_weights(monkeypatch):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    pretend(monkeypatch, openvino=True)
     for precisions, weights in ((["int8"], "int8"), (["fp32", "int8"], "fp32")):
         offered = plans(manifest(*precisions), BF16)
         assert {p.weights for p in offered if p.runtime == "openvino"} == {weights}
@@ -117,7 +123,7 @@ def test_openvino_computes_with_the_most_exact_weights(monkeypatch):
     ],
 )
 def test_a_runtime_that_would_help_says_how_to_install_it(monkeypatch, choices, processor, helps):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    pretend(monkeypatch, openvino=False)
     expected = MissingExtraError if helps else InvalidRequestError
     with pytest.raises(expected) as caught:
         choose(manifest("int8"), **choices, processor=processor)
@@ -136,7 +142,7 @@ def test_a_runtime_that_would_help_says_how_to_install_it(monkeypatch, choices, 
 def test_a_combination_that_is_not_there_is_answered_with_those_that_are(
     monkeypatch, choices, message
 ):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    pretend(monkeypatch, openvino=True)
     with pytest.raises(InvalidRequestError, match=message):
         choose(manifest("int8"), processor=BF16, **choices)
 
@@ -237,6 +243,23 @@ def test_a_pipe_in_the_place_of_a_plan_is_not_waited_for():
     assert stored_plans(model) == []
 
 
+def test_a_directory_of_its_name_is_not_openvino(monkeypatch):
+    namespace = ModuleSpec("openvino", None, is_package=True)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: namespace)
+    assert {plan.runtime for plan in plans(manifest("fp32", "int8"), AMX)} == {"onnxruntime"}
+    with pytest.raises(MissingExtraError, match="openvino"):
+        choose(manifest("int8"), runtime="openvino", processor=AMX)
+
+
+def test_a_plan_of_another_processor_of_that_name_is_not_taken(monkeypatch):
+    model = open_bundle().manifest
+    store_plans(model, plans(model))
+    assert stored_plans(model) == plans(model)
+    same_name = dataclasses.replace(this_processor(), flags=frozenset({"other"}))
+    monkeypatch.setattr(plan_store, "this_processor", lambda: same_name)
+    assert stored_plans(model) == []
+
+
 def test_a_plan_is_kept_as_it_is():
     model = open_bundle().manifest
     plan = Plan(runtime="onnxruntime", precision="int8", weights="int8", threads=3, token_budget=99)
@@ -293,13 +316,15 @@ def seconds(monkeypatch):
         ({("fp32", 384): 0.6, ("fp32", IMPROVED): 0.5}, [("fp32", IMPROVED), ("int8", 96)]),
         ({("int8", IMPROVED): 1.2}, [("int8", 96), ("fp32", 384)]),
         ({("fp32", 384): 3.0, ("fp32", IMPROVED): 0.1}, [("int8", 96)]),
+        ({("int8", 96): 0.998, ("fp32", 384): 0.996}, [("int8", 96), ("fp32", 384)]),
+        ({("int8", 96): 1.06, ("fp32", 384): 0.98}, [("int8", IMPROVED), ("fp32", 384)]),
     ],
-    ids=["faster", "slower", "hopeless"],
+    ids=["faster", "slower", "hopeless", "hardly faster", "improved to as fast"],
 )
 def test_tune_keeps_what_is_faster_the_fastest_first(
     tiny_bundle, monkeypatch, seconds, times, kept
 ):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    pretend(monkeypatch, openvino=False)
     seconds.update(times)
     assert main(["tune", str(tiny_bundle)]) == 0
     found = stored_plans(open_bundle(tiny_bundle).manifest)
@@ -307,7 +332,7 @@ def test_tune_keeps_what_is_faster_the_fastest_first(
 
 
 def test_tune_does_not_trade_exactness_for_speed(tiny_bundle, monkeypatch, seconds):
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    pretend(monkeypatch, openvino=True)
     monkeypatch.setattr("fastrerank.plan.this_processor", lambda: BF16)
     whole = open_bundle(tiny_bundle)
     exact = {"fp32": whole.manifest.precisions["fp32"]}

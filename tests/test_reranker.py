@@ -1,3 +1,4 @@
+import enum
 import gc
 import json
 import math
@@ -118,6 +119,22 @@ def test_any_mapping_is_echoed_as_a_dict(tiny):
     echoes = {r["index"]: r["document"] for r in response.to_dict()["results"]}
     assert json.loads(json.dumps(echoes[0])) == {"text": "w5", "tags": ["a"]}
     assert echoes[1] == {"text": "w6"}
+
+
+class Word(str, enum.Enum):  # noqa: UP042 - not StrEnum, whose members format as their value
+    """Formatted, a member is its name; it is read as its value all the same."""
+
+    NINE = "w9"
+
+
+def test_a_string_of_an_enum_is_its_value(tiny):
+    def answers(word):
+        return [
+            tiny.rerank("w8", [{word: word}], rank_fields=[word]).results,
+            tiny.rerank(word, ["w9 w8"], instruction=word).results,
+        ]
+
+    assert answers(Word.NINE) == answers("w9")
 
 
 def test_rank_fields_that_no_document_has_are_told_to_the_log(tiny, caplog):
@@ -270,9 +287,10 @@ def test_max_length_caps_a_pair(reranker):
         ("model", 5, "path of a bundle"),
         ("precision", "fp16", "int8"),
         ("runtime", "tensorrt", "onnxruntime"),
-        ("threads", 0, "at least 1"),
-        ("threads", True, "at least 1"),
-        ("threads", 1.5, "at least 1"),
+        ("threads", 0, "from 1 to 65536"),
+        ("threads", 10**30, "from 1 to 65536"),
+        ("threads", True, "from 1 to 65536"),
+        ("threads", 1.5, "from 1 to 65536"),
         ("window", 0, "at least 1"),
         ("max_length", 4, "at least 5"),
         ("max_length", "9", "at least 1"),

@@ -30,7 +30,8 @@ def ranked_text(document: Document, index: int, rank_fields: Sequence[str] | Non
         return RankedText(document)
     if rank_fields is not None:
         present = [name for name in rank_fields if name in document]
-        lines = [f"{name}: {_field_text(document, name, index)}" for name in present]
+        # Joined, not formatted: what is formatted of an enum's member is its name.
+        lines = [": ".join((name, _field_text(document, name, index))) for name in present]
         joined = "\n".join(lines)
         return RankedText(joined, len(joined) - len(lines[-1]) if lines else 0)
     text = document.get("text")

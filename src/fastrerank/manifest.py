@@ -11,6 +11,7 @@ from .errors import BundleFormatError
 
 MANIFEST_NAME = "fastrerank.json"
 FORMAT = 1
+PRECISIONS = ("fp32", "int8")
 _MOST = 1 << 31  # numbers in a manifest are below: int64 holds them, and all that is made of them
 
 
@@ -214,7 +215,10 @@ def _check(manifest: Manifest) -> None:
     two_outputs = manifest.labels == 2 and manifest.label_column in (0, 1)
     faults = {
         f"format is {manifest.format}": manifest.format != FORMAT,
-        "precisions is empty": not manifest.precisions,
+        f"precisions are {', '.join(manifest.precisions) or 'none'}": (
+            not manifest.precisions or not manifest.precisions.keys() <= {*PRECISIONS}
+        ),
+        "golden.pairs is empty": manifest.golden is not None and not manifest.golden.pairs,
         "inputs is empty": not manifest.inputs,
         "a number is out of range": not all(
             0 <= number < _MOST for number in (manifest.max_length, manifest.pad_id, *types, *ids)

@@ -81,10 +81,10 @@ class OpenVinoSession:
         try:
             with telemetry.openvino_silenced():
                 import openvino
+
+                from .openvino_graph import read_graph
         except ImportError as error:
             raise MissingExtraError.for_extra("openvino", "runtime 'openvino'") from error
-        from .openvino_graph import read_graph
-
         try:
             core = openvino.Core()
             graph = read_graph(core, self._path, self._precision)

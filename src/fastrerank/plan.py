@@ -54,7 +54,7 @@ def plans(manifest: Manifest, processor: Processor | None = None) -> list[Plan]:
     """
     processor = processor or this_processor()
     found = [_plan(manifest, ONNXRUNTIME, p, p) for p in _stored(manifest)]
-    if importlib.util.find_spec("openvino") is not None:
+    if _has_openvino():
         weights = "fp32" if "fp32" in manifest.precisions else found[0].weights
         faster = [_plan(manifest, OPENVINO, "bf16", weights)] if processor.has_bf16 else []
         exact = [_plan(manifest, OPENVINO, "fp32", weights)]
@@ -94,6 +94,12 @@ def choose(
     if (runtime, precision) != ("auto", "auto"):
         return Choice(plan=by_default, reason="asked for")
     return Choice(plan=by_default, reason=_reason(by_default, offered))
+
+
+def _has_openvino() -> bool:
+    # Any directory of that name on the path is found too, as a namespace without an origin.
+    spec = importlib.util.find_spec("openvino")
+    return spec is not None and spec.origin is not None
 
 
 def may_replace(default: Plan, plan: Plan) -> bool:

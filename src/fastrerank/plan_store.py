@@ -92,7 +92,8 @@ def _facts(manifest: Manifest) -> dict[str, object]:
     """Return all that a measured plan depends on."""
     return {
         "bundle": hashlib.sha256(manifest.to_json().encode()).hexdigest(),
-        "processor": this_processor().name,
+        # Both: clouds give different processors one name.
+        "processor": [this_processor().name, *sorted(this_processor().flags)],
         "cores": usable_cores(),
         "versions": {name: _version(name) for name in ("fastrerank", "onnxruntime", "openvino")},
     }

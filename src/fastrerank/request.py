@@ -99,8 +99,10 @@ def check_flag(param: str, value: object) -> None:
         raise _wrong(param, value, "pass True or False")
 
 
-def check_count(param: str, value: object, *, least: int = 1) -> int | None:
-    """Return None for None, else the whole number of at least `least`.
+def check_count(
+    param: str, value: object, *, least: int = 1, most: int | None = None
+) -> int | None:
+    """Return None for None, else the whole number of at least `least`, and at most `most`.
 
     It is an int: NumPy's can overflow.
 
@@ -112,8 +114,9 @@ def check_count(param: str, value: object, *, least: int = 1) -> int | None:
         number = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = -1
-    if number < least:
-        raise _wrong(param, value, f"pass a whole number of at least {least}, or leave it out")
+    if number < least or (most is not None and number > most):
+        bounds = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise _wrong(param, value, f"pass a whole number {bounds}, or leave it out")
     return number
 
 

@@ -33,7 +33,7 @@ from .score_cache import ScoreCache
 from .scoring import PairScorer, ScoredPairs
 from .session import open_session
 from .tokenization import Pair, PairTokenizer
-from .workers import Workers
+from .workers import MOST_THREADS, Workers
 
 logger = logging.getLogger("fastrerank")
 
@@ -76,7 +76,7 @@ class Reranker:
         score_cache: int | None = None,
     ) -> None:
         check_model(model)
-        threads = check_count("threads", threads)
+        threads = check_count("threads", threads, most=MOST_THREADS)
         max_length = check_count("max_length", max_length)
         window = check_count("window", window)
         score_cache = check_count("score_cache", score_cache, least=0)
@@ -154,7 +154,9 @@ class Reranker:
         leaves room for, loses its end or its start, as `truncate` says, and is listed in
         `truncated`; with "none" it is an error. A query beyond its share loses its end. The
         `instruction` is read together with the query (the bundled models were not trained on any).
-        With `rank_fields`, the fields before the last are read with each window of a long document.
+        With `rank_fields`, the fields before the last are read with each window of a long document
+        if they take at most half of one. Of a text the first 500,000 characters are looked at, or
+        50 a token that may be read, where that is more (with "start" the last ones).
         Every document is scored by its own pair alone, empty ones too.
 
         :raises InvalidRequestError: if an argument is wrong; the message names it and the way out.
@@ -181,7 +183,8 @@ class Reranker:
         A request is a RerankRequest, or a mapping of `query`, `documents` and the options of
         `rerank`. The pairs of all requests are scored together.
 
-        :raises InvalidRequestError: if a request is wrong; nothing is scored then.
+        :raises InvalidRequestError: if a request is wrong. Nothing is scored then, but where a
+            document does not fit and its request says truncate="none": what came before it may be.
         :raises InferenceError: if the runtime fails, or a logit is not finite.
         :raises ClosedError: if the reranker is closed.
         """

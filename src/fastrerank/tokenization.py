@@ -123,7 +123,8 @@ class PairTokenizer:
 
         :raises InvalidRequestError: if it is too long and `truncate` is "none".
         """
-        text = f"{query}\n{instruction}" if instruction else query
+        # Joined, not formatted: what is formatted of an enum's member is its name.
+        text = "\n".join((query, instruction)) if instruction else query
         end: Truncate = "none" if truncate == "none" else "end"
         ((ids, part),) = self._tokenizer.read([Wanted(text, self._query_room, end, "query")])
         truncated = part or len(ids) > self._query_room

@@ -1,7 +1,7 @@
 """Which plan scores a bundle fastest on this machine."""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 
@@ -57,7 +57,8 @@ class Tuned:
 def tune(bundle: Bundle, report: Report, seconds: float = 45.0) -> list[Tuned]:
     """Return the best plan of every runtime and precision that "auto" may take, fastest first.
 
-    `report` is told what is being measured. After `seconds` no further plans are tried.
+    `report` is told what is being measured. After `seconds` no further plans are tried. What is
+    being compared then gets one turn each, which is long for a model of few documents a second.
     """
     deadline = time.monotonic() + seconds
     default, *others = plans(bundle.manifest)
@@ -69,11 +70,22 @@ def tune(bundle: Bundle, report: Report, seconds: float = 45.0) -> list[Tuned]:
         fastest = min(times.values())
         kept = [plan for plan in offered if times[plan] <= fastest * _HOPELESS]
         best = {plan: bench.improved(plan, report, deadline) for plan in kept}
-        report("comparing the best plans with the defaults")
-        times = bench.best_times([*best, *best.values()], deadline)
-    tuned = [_better(default, plan, times) for default, plan in best.items()]
-    # Stable: of two that are about as fast the preferred one stays first.
-    return sorted(tuned, key=lambda t: -round(np.log(t.documents_per_second) / np.log(_LEAST_GAIN)))
+        if any(plan != default for default, plan in best.items()):
+            report("comparing the best plans with the defaults")
+            times = bench.best_times([*best, *best.values()], deadline)
+    return _ranked([_better(default, plan, times) for default, plan in best.items()])
+
+
+def _ranked(tuned: Sequence[Tuned]) -> list[Tuned]:
+    """Return the fastest first, and those about as fast as it in the order of preference."""
+    ranked: list[Tuned] = []
+    left = list(tuned)
+    while left:
+        fastest = max(entry.documents_per_second for entry in left)
+        first = next(e for e in left if e.documents_per_second * _LEAST_GAIN >= fastest)
+        ranked.append(first)
+        left.remove(first)
+    return ranked
 
 
 def _better(default: Plan, plan: Plan, times: Mapping[Plan, float]) -> Tuned:

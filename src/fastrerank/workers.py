@@ -16,6 +16,7 @@ R = TypeVar("R")
 # Batches that a request may have waiting per thread. Enough to keep the threads busy while the
 # next group is tokenised; few enough that a small request is not queued behind a large one.
 IN_FLIGHT_PER_THREAD = 4
+MOST_THREADS = 1 << 16  # openvino takes no number that is much larger
 
 
 class Workers:
@@ -29,7 +30,7 @@ class Workers:
 
     def _forget_threads(self) -> None:
         self._pool: ThreadPoolExecutor | None = None
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()  # a signal's handler may close while this thread does
 
     def each(self, function: Callable[[T], None], items: Iterable[T]) -> None:
         """Call `function` on every item and return when all are done.
@@ -50,6 +51,8 @@ class Workers:
             while pending:
                 pending.popleft().result()
         except CancelledError as error:
+            if not self._closed:  # it came out of `items`
+                raise
             raise ClosedError(_CLOSED_MEANWHILE) from error
         finally:
             for future in pending:
@@ -79,9 +82,9 @@ class Workers:
         """Stop the threads after the batches that they are scoring; later calls are refused."""
         with self._lock:
             self._closed = True
-            if self._pool is not None:
-                self._pool.shutdown(cancel_futures=True)
-                self._pool = None
+            pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(cancel_futures=True)
 
 
 _CLOSED_MEANWHILE = "the reranker was closed while it was scoring"

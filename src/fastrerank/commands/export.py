@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from fastrerank.errors import MissingExtraError
+from fastrerank.manifest import PRECISIONS
 
 NAME = "export"
 HELP = "turn a Hugging Face cross-encoder into a bundle of quantized ONNX"
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, help="directory of the bundle, to be made")
     parser.add_argument(
         "--precision",
-        choices=("fp32", "int8"),
+        choices=PRECISIONS,
         action="append",
         help="write this one only (may be repeated; default: both)",
     )
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Write the bundle and return 0."""
     try:
-        from fastrerank.export.options import PRECISIONS, ExportOptions
+        from fastrerank.export.options import ExportOptions
         from fastrerank.export.pipeline import export_bundle
     except ImportError as error:
         raise MissingExtraError.for_extra("export", f"`fastrerank export` ({error})") from error

@@ -39,10 +39,11 @@ def run(arguments: argparse.Namespace) -> int:
         "runs here": f"{choice.plan.precision} on {choice.plan.runtime}: {choice.reason}"
     }
     for name, value in facts.items():
-        print(f"{name:<16} {printable(value, sys.stdout.encoding)}")
+        print(f"{name:<16} {printable(value, sys.stdout)}")
     for precision, variant in manifest.precisions.items():
         print(f"\n{precision}: {total_bytes(manifest.networks(precision)) / 1e6:.1f} MB")
-        print(f"  last layer for the pooled position only: {variant.pooled_position_note}")
+        note = printable(variant.pooled_position_note, sys.stdout)
+        print(f"  last layer for the pooled position only: {note}")
         if parity := manifest.parity.get(precision):
             print(f"  against the original over {parity.pairs} pairs: {parity}")
             if not parity.within_thresholds:

@@ -107,7 +107,7 @@ def _print_table(response: RerankResponse, documents: list[Document], out: TextI
         text = (
             json.dumps(document, ensure_ascii=False) if isinstance(document, Mapping) else document
         )
-        line = printable(text, out.encoding)
+        line = printable(text, out)
         shown = line if len(line) <= width else line[: width - 3] + "..."
         print(f"{rank:>4}  {result.relevance_score:6.4f}  {result.index:>5}  {shown}", file=out)
     if response.query_truncated:

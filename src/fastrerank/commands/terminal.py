@@ -1,6 +1,7 @@
 """Standard output: whether it is there, and text made fit for it."""
 
 import sys
+from typing import TextIO
 
 from fastrerank.errors import InvalidRequestError
 
@@ -11,8 +12,8 @@ def check_output() -> None:
         raise InvalidRequestError("standard output is closed: there is no place for the answer")
 
 
-def printable(text: str, encoding: str | None) -> str:
-    """Return one line with "?" for what the encoding lacks, and for what a terminal would obey."""
-    encoding = encoding or "utf-8"
+def printable(text: str, out: TextIO | None) -> str:
+    """Return one line with "?" for what `out` cannot encode, and for what a terminal would obey."""
+    encoding = (out and out.encoding) or "utf-8"
     line = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
     return line.encode(encoding, "replace").decode(encoding)

@@ -7,15 +7,17 @@ from fastrerank.bundle import open_bundle
 from fastrerank.plan_store import store_plans
 from fastrerank.tuning import tune
 
+from .terminal import printable
+
 NAME = "tune"
 HELP = "measure how this machine scores a bundle fastest, and keep the plan for later loads"
 EXAMPLES = """examples:
   fastrerank tune ./my-bundle
   fastrerank tune              # the bundled model
 
-It takes under a minute. Let the machine be otherwise idle. The plan is kept in the user's cache
-directory ($XDG_CACHE_HOME/fastrerank) for this bundle, processor and these versions; delete it
-there to go back to the defaults.
+It takes under a minute, with large models a few. Let the machine be otherwise idle. The plan is
+kept in the user's cache directory ($XDG_CACHE_HOME/fastrerank) for this bundle, processor and these
+versions; delete it there to go back to the defaults.
 """
 
 
@@ -40,5 +42,5 @@ def run(arguments: argparse.Namespace) -> int:
             " default"
         )
     path = store_plans(bundle.manifest, [entry.plan for entry in tuned])
-    print(f"kept in {path}")
+    print(f"kept in {printable(str(path), sys.stdout)}")
     return 0

@@ -1,6 +1,7 @@
 """`fastrerank verify`: a bundle proved intact, and scoring as it did where it was made."""
 
 import argparse
+import sys
 
 import numpy as np
 
@@ -8,6 +9,8 @@ from fastrerank.bundle import Bundle, open_bundle
 from fastrerank.errors import BundleIntegrityError
 from fastrerank.manifest import Golden
 from fastrerank.reranker import Reranker
+
+from .terminal import printable
 
 NAME = "verify"
 HELP = "check every file of a bundle by its hash and score its golden pairs"
@@ -31,7 +34,8 @@ def run(arguments: argparse.Namespace) -> int:
     manifest = bundle.manifest
     for entry in manifest.files():
         bundle.verified(entry)
-        print(f"ok    {entry.path}  {entry.bytes:,} bytes  sha256 {entry.sha256[:16]}...")
+        path = printable(entry.path, sys.stdout)
+        print(f"ok    {path}  {entry.bytes:,} bytes  sha256 {entry.sha256[:16]}...")
     if manifest.golden is None:
         print("no golden pairs in the manifest: scores were not checked")
         return 0
