@@ -1,5 +1,6 @@
 """Ratios of two results of the same kind."""
 
+from collections.abc import Iterator
 from typing import Any
 
 # What is compared, and whether more of it is better.
@@ -8,6 +9,8 @@ FIGURES = {
     "p50_ms": False,
     "p95_ms": False,
     "peak_rss": False,
+    "peak": False,
+    "after": False,
     "load_s": False,
     "cpu_ms_per_doc": False,
     "first_response_s": False,
@@ -25,18 +28,38 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> str:
         for fact, before, now in zip(_FACTS, _facts(old), _facts(new), strict=True)
         if before != now
     ]
-    lines += [f"{'system':36} {'figure':18} {'old':>10} {'new':>10} {'new:old':>8}"]
-    for name, figures in new["systems"].items():
-        before = old["systems"].get(name, {})
-        for key, more_is_better in FIGURES.items():
-            if figures.get(key) and before.get(key):
-                ratio = figures[key] / before[key]
-                better = (ratio > 1) == more_is_better and ratio != 1
-                lines.append(
-                    f"{name:36} {key:18} {before[key]:10.4g} {figures[key]:10.4g} {ratio:8.3f}"
-                    f"{'' if ratio == 1 else '  better' if better else '  worse'}"
-                )
-    return "\n".join(lines)
+    rows = [
+        f"{name:36} {figure:32} {_change(before, now, FIGURES[figure.split()[0]])}"
+        for name, system in new["systems"].items()
+        for (figure, before), now in _in_both(old["systems"].get(name, {}), system)
+    ]
+    if not rows:
+        return "\n".join([*lines, "no figure of a system is in both results"])
+    head = f"{'system':36} {'figure':32} {'old':>10} {'new':>10} {'new:old':>8}"
+    return "\n".join([*lines, head, *rows])
+
+
+def _in_both(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[tuple[str, float], float]]:
+    figures = dict(_figures(new))
+    return (((name, value), figures[name]) for name, value in _figures(old) if name in figures)
+
+
+def _figures(system: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """Yield the figures of a system, those in rows with what their row is for: 10 documents."""
+    for key, value in system.items():
+        if key in FIGURES and value:
+            yield key, value
+        elif isinstance(value, list) and value and isinstance(value[0], dict):
+            for row in value:
+                by, at = next(iter(row.items()))
+                yield from ((f"{figure} {at} {by}", number) for figure, number in _figures(row))
+
+
+def _change(before: float, now: float, more_is_better: bool) -> str:
+    ratio = now / before
+    better = (ratio > 1) == more_is_better
+    verdict = "" if ratio == 1 else "  better" if better else "  worse"
+    return f"{before:10.4g} {now:10.4g} {ratio:8.3f}{verdict}"
 
 
 _FACTS = ("kind", "set", "queries", "workload", "quick", "processor", "threads", "checkpoint")

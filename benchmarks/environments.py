@@ -24,14 +24,15 @@ def environment_python(name: str) -> Path:
     directory = ENVIRONMENTS / name
     python = directory / "bin/python"
     requirements = REQUIREMENTS / f"{name}.txt"
-    if _changed(directory / "installed", _hash([requirements]) + sys.version):
+    without = REQUIREMENTS / f"{name}.without.txt"  # what a package wants but does not need
+    wanted = _hash([file for file in (requirements, without) if file.is_file()]) + sys.version
+    if _changed(directory / "installed", wanted):
         shutil.rmtree(directory, ignore_errors=True)
         _run(name, [sys.executable, "-m", "venv", str(directory)])
         _run(name, _pip(python, "-r", str(requirements)))
-        without = REQUIREMENTS / f"{name}.without.txt"  # what a package wants but does not need
         if without.is_file():
             _run(name, [str(python), "-m", "pip", "uninstall", "-q", "-y", "-r", str(without)])
-        (directory / "installed").write_text(_hash([requirements]) + sys.version)
+        (directory / "installed").write_text(wanted)
     source = source_hash("src", "export") + _hash([ROOT / "pyproject.toml"])
     if name in WITH_FASTRERANK and _changed(directory / "source", source):
         # Modules of an old build would get into the new wheel.
@@ -59,12 +60,12 @@ def install_size(python: Path) -> int:
 
 
 def source_hash(*tops: str) -> str:
-    """Return a hash of the files in these directories of the repository."""
+    """Return a hash of these files, and of those in these directories, of the repository."""
     return _hash(
         [
             path
             for top in tops
-            for path in sorted((ROOT / top).rglob("*"))
+            for path in [ROOT / top, *sorted((ROOT / top).rglob("*"))]
             if path.is_file() and "__pycache__" not in path.parts and "egg-info" not in str(path)
         ]
     )

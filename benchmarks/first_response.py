@@ -9,6 +9,7 @@ started = time.perf_counter()
 import importlib.machinery  # noqa: E402 - everything that follows is part of the start
 import importlib.util  # noqa: E402
 import json  # noqa: E402
+import math  # noqa: E402
 
 QUERY = "What animals can I find near Peru?"
 DOCUMENTS = [
@@ -32,8 +33,10 @@ def main() -> None:
     imported = time.perf_counter()
     scorer = module.load(model, int(threads), **json.loads(options))
     loaded = time.perf_counter()
-    scorer.score(QUERY, DOCUMENTS)
+    scores = scorer.score(QUERY, DOCUMENTS)
     scored = time.perf_counter()
+    if len(scores) != len(DOCUMENTS) or not all(map(math.isfinite, scores)):
+        raise RuntimeError(f"these are no scores: {scores}")
     with open("/proc/self/status") as status:  # noqa: PTH123
         peak = next(line for line in status if line.startswith("VmHWM"))
     result = {

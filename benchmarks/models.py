@@ -53,18 +53,20 @@ def model_directories(source: Path, kinds: set[str]) -> dict[str, Path]:
         _once(found["flashrank"], by_peers, lambda path: _lay_out_flashrank(found, path))
     if "bundle" in kinds:
         found["bundle"] = top / "bundle"
-        stamp = made_from + source_hash("export", "src")
+        stamp = made_from + source_hash("export", "src", "benchmarks/requirements/export.txt")
         _once(found["bundle"], stamp, lambda path: _export_bundle(source, path))
     return found
 
 
 def checkpoint_hash(source: Path) -> str:
-    """Return a hash of what a checkpoint is made of: weights, configuration and tokenizer."""
+    """Return a hash of what a checkpoint is made of: weights, configurations and vocabularies.
+
+    Those of a bi-encoder in a folder beside it among them.
+    """
     digest = hashlib.sha256()
-    for name in ("model.safetensors", "config.json", "tokenizer.json", "tokenizer_config.json"):
-        digest.update((source / name).read_bytes())
-    for beside in sorted(source.glob("*/*.safetensors")):
-        digest.update(beside.read_bytes())
+    for file in sorted(path for at in ("*", "*/*") for path in source.glob(at)):
+        if file.suffix in (".safetensors", ".json", ".txt"):
+            digest.update(str(file.relative_to(source)).encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()
 
 

@@ -7,9 +7,11 @@ from .compare import compare
 from .errors import BenchmarkError
 from .report import Result, read_result, write_report
 
+ANY = "any"  # name of a result that every other is compared with
+
 
 def read_results(path: Path | None) -> dict[str, Result]:
-    """Return the results by name in a directory, or the one in a file; none for None.
+    """Return the results by name in a directory, or the one in a file as "any"; none for None.
 
     :raises BenchmarkError: if there is no such path, or a file of it is no result.
     """
@@ -17,8 +19,9 @@ def read_results(path: Path | None) -> dict[str, Result]:
         return {}
     if not path.exists():
         raise BenchmarkError(f"--compare {path}: there is no such file or directory")
-    files = sorted(path.glob("*.json")) if path.is_dir() else [path]
-    return {file.stem: read_result(file) for file in files}
+    if path.is_dir():
+        return {file.stem: read_result(file) for file in sorted(path.glob("*.json"))}
+    return {ANY: read_result(path)}
 
 
 def store(result: Result, name: str, directory: Path, old: dict[str, Result]) -> None:
@@ -28,7 +31,8 @@ def store(result: Result, name: str, directory: Path, old: dict[str, Result]) ->
     path.write_text(json.dumps(result, indent=1) + "\n")
     write_report(directory)
     print(f"{path} and its tables in {directory / 'README.md'}")
-    if name in old:
-        print(compare(old[name], result))
+    before = old.get(name, old.get(ANY))
+    if before:
+        print(compare(before, result))
     elif old:
         print(f"nothing to compare {name} with: there is {', '.join(old)}")

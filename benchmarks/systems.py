@@ -143,7 +143,7 @@ SYSTEMS: dict[str, System] = {system.name: system for system in _ALL}
 def chosen_systems(names: str | None) -> list[System]:
     """Return the systems named, comma-separated, or all; a prefix names all that start with it.
 
-    :raises ValueError: if a name fits none.
+    :raises ValueError: if a name fits none, or there is no name.
     """
     if not names:
         return list(_ALL)
@@ -156,4 +156,6 @@ def chosen_systems(names: str | None) -> list[System]:
         if not fitting:
             raise ValueError(f"no system {name!r}: there is {', '.join(SYSTEMS)}")
         chosen |= {system.name: system for system in fitting}
+    if not chosen:
+        raise ValueError(f"--peers {names!r} names no system: there is {', '.join(SYSTEMS)}")
     return list(chosen.values())

@@ -6,6 +6,7 @@ the benchmark. Standard output belongs to the protocol; whatever a library print
 
 import importlib.util
 import json
+import math
 import os
 import resource
 import sys
@@ -66,6 +67,8 @@ class Worker:
         seconds = time.perf_counter() - start
         if len(scores) != len(documents):
             raise RuntimeError(f"{len(scores)} scores for {len(documents)} documents")
+        if not all(map(math.isfinite, scores)):
+            raise RuntimeError("a score is not finite")
         return {"seconds": seconds, "cpu_seconds": cpu_seconds() - cpu, "scores": scores}
 
     def concurrent(self, requests: list[tuple[str, list[str]]], threads: int) -> dict[str, float]:

@@ -141,7 +141,7 @@ KINDS: dict[str, _Kind] = {
         repeats=3,
     ),
     "long": _Kind(
-        about=f"abstracts of more than {LONG_WORDS} words (400 tokens and up), 20 a request",
+        about=f"abstracts of more than {LONG_WORDS} words (about 400 tokens and up), 20 a request",
         make=long_documents,
         documents=20,
         requests=4,

@@ -26,7 +26,9 @@ def test_peers_are_not_given_what_they_would_compute_a_part_of(checkpoint):
 
 def test_other_weights_of_either_network_are_another_checkpoint(checkpoint):
     hashes = {checkpoint_hash(checkpoint)}
-    for name in ("model.safetensors", "bi-encoder/model.safetensors", "config.json"):
+    weights = ("model.safetensors", "bi-encoder/model.safetensors")
+    texts = ("config.json", "bi-encoder/config.json", "vocab.txt", "special_tokens_map.json")
+    for name in weights + texts:
         (checkpoint / name).write_text("other")
         hashes.add(checkpoint_hash(checkpoint))
-    assert len(hashes) == 4
+    assert len(hashes) == 7

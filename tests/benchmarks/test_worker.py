@@ -1,4 +1,5 @@
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,26 @@ def test_scores_come_in_the_order_of_the_documents(ask):
     assert scores[0] == scores[2] > scores[1]
     assert turned["ok"]["scores"] == pytest.approx([scores[1], scores[0]], abs=1e-3)
     assert first["ok"]["seconds"] > 0
+
+
+@pytest.mark.parametrize("script", ["worker.py", "first_response.py"])
+def test_scores_that_are_no_numbers_are_an_error(ask, tmp_path, script):
+    (tmp_path / "broken.py").write_text(
+        "class Broken:\n"
+        "    def score(self, query, documents):\n"
+        "        return [float('nan')] * len(documents)\n"
+        "def load(model, threads):\n"
+        "    return Broken()\n"
+    )
+    adapter = os.path.relpath(tmp_path / "broken", HERE / "peers")
+    if script == "worker.py":
+        _, answer = ask(LOAD | {"adapter": adapter, "options": {}}, SCORE | {"documents": ["a"]})
+        assert "not finite" in answer["error"]
+    else:
+        command = [sys.executable, "-P", HERE / script, adapter, "m", "1", "{}"]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode != 0
+        assert "no scores" in done.stderr
 
 
 def test_what_fails_is_answered_with_its_error_and_the_worker_goes_on(ask):
