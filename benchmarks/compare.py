@@ -28,20 +28,18 @@ def compare(old: dict[str, Any], new: dict[str, Any]) -> str:
         for fact, before, now in zip(_FACTS, _facts(old), _facts(new), strict=True)
         if before != now
     ]
-    rows = [
-        f"{name:36} {figure:32} {_change(before, now, FIGURES[figure.split()[0]])}"
-        for name, system in new["systems"].items()
-        for (figure, before), now in _in_both(old["systems"].get(name, {}), system)
-    ]
+    rows = []
+    for name, system in new["systems"].items():
+        before = dict(_figures(old["systems"].get(name, {})))
+        rows += [
+            f"{name:36} {figure:32} {_change(figure, before[figure], now)}"
+            for figure, now in _figures(system)
+            if figure in before
+        ]
     if not rows:
         return "\n".join([*lines, "no figure of a system is in both results"])
     head = f"{'system':36} {'figure':32} {'old':>10} {'new':>10} {'new:old':>8}"
     return "\n".join([*lines, head, *rows])
-
-
-def _in_both(old: dict[str, Any], new: dict[str, Any]) -> Iterator[tuple[tuple[str, float], float]]:
-    figures = dict(_figures(new))
-    return (((name, value), figures[name]) for name, value in _figures(old) if name in figures)
 
 
 def _figures(system: dict[str, Any]) -> Iterator[tuple[str, float]]:
@@ -55,9 +53,9 @@ def _figures(system: dict[str, Any]) -> Iterator[tuple[str, float]]:
                 yield from ((f"{figure} {at} {by}", number) for figure, number in _figures(row))
 
 
-def _change(before: float, now: float, more_is_better: bool) -> str:
+def _change(figure: str, before: float, now: float) -> str:
     ratio = now / before
-    better = (ratio > 1) == more_is_better
+    better = (ratio > 1) == FIGURES[figure.split()[0]]
     verdict = "" if ratio == 1 else "  better" if better else "  worse"
     return f"{before:10.4g} {now:10.4g} {ratio:8.3f}{verdict}"
 

@@ -37,7 +37,8 @@ def model_directories(source: Path, kinds: set[str]) -> dict[str, Path]:
     :raises BenchmarkError: if one cannot be made, or peers are given a model that they cannot
         compute: one with a bi-encoder beside it.
     """
-    if kinds - {"bundle"} and "similarity" in json.loads((source / "config.json").read_text()):
+    # Read in any case: where there is no checkpoint, that is said here.
+    if "similarity" in json.loads((source / "config.json").read_text()) and kinds - {"bundle"}:
         raise BenchmarkError(
             f"{source} has a bi-encoder beside it, which only fastrerank adds: pass the"
             " cross-encoder alone, build/checkpoints/fastrerank-minilm-l6"

@@ -7,11 +7,11 @@ from .compare import compare
 from .errors import BenchmarkError
 from .report import Result, read_result, write_report
 
-ANY = "any"  # name of a result that every other is compared with
+ANY = ""  # name of a result that every other is compared with; no file has it
 
 
 def read_results(path: Path | None) -> dict[str, Result]:
-    """Return the results by name in a directory, or the one in a file as "any"; none for None.
+    """Return the results by name in a directory, or the one in a file as ANY; none for None.
 
     :raises BenchmarkError: if there is no such path, or a file of it is no result.
     """

@@ -117,11 +117,11 @@ class _Rerank:
         path = f"/{request.path_params['path']}"  # without the prefix that this is mounted at
         api, _ = route(host, path, self.api)
         chunks = request.stream()
-        if self.api_key is not None and not _has_key(request, self.api_key.encode()):
-            message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
-            await _discard(request, chunks)
-            return refusal(api, "key", message)
         try:
+            if self.api_key is not None and not _has_key(request, self.api_key.encode()):
+                await _discard(request, chunks)
+                message = "the API key is missing or wrong; send it as Authorization: Bearer KEY"
+                return refusal(api, "key", message)
             body = await _read(request, chunks, self.max_request_bytes)
             if body is None:
                 await _discard(request, chunks)

@@ -32,3 +32,8 @@ def test_other_weights_of_either_network_are_another_checkpoint(checkpoint):
         (checkpoint / name).write_text("other")
         hashes.add(checkpoint_hash(checkpoint))
     assert len(hashes) == 7
+
+
+def test_a_checkpoint_that_is_not_there_is_said_before_anything_is_made(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        model_directories(tmp_path / "nowhere", {"bundle"})

@@ -26,7 +26,7 @@ def _with_metadata(documents: list[str], metadata: list[str] | None) -> list[str
         message = f"must have {len(documents)} items, one for each document, got {len(metadata)}"
         raise RefusedError("value", ("metadata",), message)
     return [
-        f"{document}\n{more}" if more else document
+        "\n".join((document, more)) if more else document
         for document, more in zip(documents, metadata, strict=True)
     ]
 
@@ -60,7 +60,8 @@ def _cut(score: float) -> float:
 def _answer(reranker: Reranker, request: dict[str, Any]) -> Json:
     query, instruction = request["query"], request["instruction"]
     documents = _with_metadata(request["documents"], request["metadata"])
-    _check_limits(reranker, f"{query}\n{instruction}" if instruction else query, documents)
+    head = "\n".join((query, instruction)) if instruction else query
+    _check_limits(reranker, head, documents)
     response = reranker.rerank(query, documents, instruction=instruction)
     results = [
         {"index": r.index, "relevance_score": _cut(r.relevance_score)} for r in response.results
